@@ -1,0 +1,272 @@
+package dev.nanopool;
+
+import dev.nanopool.SessionState.Change;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.sql.Array;
+import java.sql.CallableStatement;
+import java.sql.ClientInfoStatus;
+import java.sql.Connection;
+import java.sql.DatabaseMetaData;
+import java.sql.PreparedStatement;
+import java.sql.SQLClientInfoException;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.util.Map;
+import java.util.Properties;
+import java.util.concurrent.Executor;
+import org.jspecify.annotations.Nullable;
+import org.postgresql.core.BaseConnection;
+
+/**
+ * What {@code client()} returns: a lease as a {@code Connection}. Closed once, whoever calls; afterwards every method
+ * throws SQLState 08003, and nothing reaches the session, which may be another's by then.
+ */
+final class ClientConnection extends ForwardingConnection {
+    private static final VarHandle PHYSICAL;
+
+    static {
+        try {
+            PHYSICAL =
+                    MethodHandles.lookup().findVarHandle(ClientConnection.class, "physical", PhysicalConnection.class);
+        } catch (ReflectiveOperationException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
+    private final Pool pool;
+    private volatile @Nullable PhysicalConnection physical; // null: closed
+
+    ClientConnection(Pool pool, PhysicalConnection physical) {
+        this.pool = pool;
+        this.physical = physical;
+    }
+
+    /** Ends the lease. Of several callers one gets the connection, the others null. */
+    private @Nullable PhysicalConnection end() {
+        PhysicalConnection ended = physical;
+        return ended != null && PHYSICAL.compareAndSet(this, ended, null) ? ended : null;
+    }
+
+    /** The connection, while the lease lasts. */
+    PhysicalConnection physical() throws SQLException {
+        PhysicalConnection current = physical;
+        if (current == null) throw new SQLException(pool.name() + ": this client is closed", "08003");
+        return current;
+    }
+
+    private PhysicalConnection changing(Change change) throws SQLException {
+        PhysicalConnection current = physical();
+        current.session.changed(change);
+        return current;
+    }
+
+    @Override
+    BaseConnection delegate() throws SQLException {
+        return physical().connection;
+    }
+
+    @Override
+    BaseConnection delegateUnchecked() {
+        try {
+            return delegate();
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        }
+    }
+
+    @Override
+    void note(Throwable failure) {
+        PhysicalConnection current = physical;
+        if (current != null) current.note(failure);
+    }
+
+    @Override
+    @Nullable
+    Array wrap(@Nullable Array array) throws SQLException {
+        return array == null ? null : new ClientArray(physical(), this, array);
+    }
+
+    // The end of a lease
+
+    @Override
+    public void close() {
+        PhysicalConnection ended = end();
+        if (ended != null) pool.giveBack(ended);
+    }
+
+    @Override
+    public void abort(Executor executor) throws SQLException {
+        if (executor == null) throw new SQLException("executor: must not be null", "22023");
+        PhysicalConnection ended = end();
+        if (ended != null) pool.discard(ended, CloseReason.ABORTED);
+    }
+
+    /** The pool ends the lease: it is closed while somebody still holds it. */
+    void cut() {
+        PhysicalConnection ended = end();
+        if (ended != null) pool.discard(ended, CloseReason.POOL_CLOSED);
+    }
+
+    @Override
+    public boolean isClosed() throws SQLException {
+        PhysicalConnection current = physical;
+        return current == null || current.connection.isClosed();
+    }
+
+    @Override
+    public boolean isValid(int timeout) throws SQLException {
+        if (timeout < 0)
+            throw new SQLException("timeout: " + timeout + " s is out of bounds; must be 0 or more", "22023");
+        return physical != null && super.isValid(timeout);
+    }
+
+    // Ways back to this client
+
+    @Override
+    public Statement createStatement() throws SQLException {
+        return new ClientStatement(physical(), this, super.createStatement());
+    }
+
+    @Override
+    public Statement createStatement(int type, int concurrency) throws SQLException {
+        return new ClientStatement(physical(), this, super.createStatement(type, concurrency));
+    }
+
+    @Override
+    public Statement createStatement(int type, int concurrency, int holdability) throws SQLException {
+        return new ClientStatement(physical(), this, super.createStatement(type, concurrency, holdability));
+    }
+
+    @Override
+    public PreparedStatement prepareStatement(String sql) throws SQLException {
+        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql));
+    }
+
+    @Override
+    public PreparedStatement prepareStatement(String sql, int type, int concurrency) throws SQLException {
+        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, type, concurrency));
+    }
+
+    @Override
+    public PreparedStatement prepareStatement(String sql, int type, int concurrency, int holdability)
+            throws SQLException {
+        return new ClientPreparedStatement(
+                physical(), this, super.prepareStatement(sql, type, concurrency, holdability));
+    }
+
+    @Override
+    public PreparedStatement prepareStatement(String sql, int autoGeneratedKeys) throws SQLException {
+        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, autoGeneratedKeys));
+    }
+
+    @Override
+    public PreparedStatement prepareStatement(String sql, int[] columns) throws SQLException {
+        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, columns));
+    }
+
+    @Override
+    public PreparedStatement prepareStatement(String sql, String[] columns) throws SQLException {
+        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, columns));
+    }
+
+    @Override
+    public CallableStatement prepareCall(String sql) throws SQLException {
+        return new ClientCallableStatement(physical(), this, super.prepareCall(sql));
+    }
+
+    @Override
+    public CallableStatement prepareCall(String sql, int type, int concurrency) throws SQLException {
+        return new ClientCallableStatement(physical(), this, super.prepareCall(sql, type, concurrency));
+    }
+
+    @Override
+    public CallableStatement prepareCall(String sql, int type, int concurrency, int holdability) throws SQLException {
+        return new ClientCallableStatement(physical(), this, super.prepareCall(sql, type, concurrency, holdability));
+    }
+
+    @Override
+    public DatabaseMetaData getMetaData() throws SQLException {
+        return new ClientMetaData(physical(), this);
+    }
+
+    @Override
+    public <T> T unwrap(Class<T> type) throws SQLException {
+        physical();
+        return type.isInstance(this) ? type.cast(this) : super.unwrap(type);
+    }
+
+    @Override
+    public boolean isWrapperFor(Class<?> type) throws SQLException {
+        physical();
+        return type.isInstance(this) || super.isWrapperFor(type);
+    }
+
+    // What the next client must not see
+
+    @Override
+    public void setAutoCommit(boolean autoCommit) throws SQLException {
+        changing(Change.AUTO_COMMIT);
+        super.setAutoCommit(autoCommit);
+    }
+
+    @Override
+    public void setReadOnly(boolean readOnly) throws SQLException {
+        changing(Change.READ_ONLY);
+        super.setReadOnly(readOnly);
+    }
+
+    @Override
+    public void setTransactionIsolation(int level) throws SQLException {
+        changing(Change.ISOLATION);
+        super.setTransactionIsolation(level);
+    }
+
+    @Override
+    public void setSchema(@Nullable String schema) throws SQLException {
+        changing(Change.SCHEMA);
+        super.setSchema(schema);
+    }
+
+    @Override
+    public void setHoldability(int holdability) throws SQLException {
+        changing(Change.HOLDABILITY);
+        super.setHoldability(holdability);
+    }
+
+    @Override
+    public void setNetworkTimeout(Executor executor, int milliseconds) throws SQLException {
+        changing(Change.NETWORK_TIMEOUT);
+        super.setNetworkTimeout(executor, milliseconds);
+    }
+
+    @Override
+    public void setTypeMap(Map<String, Class<?>> map) throws SQLException {
+        changing(Change.TYPE_MAP);
+        super.setTypeMap(map);
+    }
+
+    @Override
+    public void setClientInfo(String name, @Nullable String value) throws SQLClientInfoException {
+        changingClientInfo().setClientInfo(name, value);
+    }
+
+    @Override
+    public void setClientInfo(Properties properties) throws SQLClientInfoException {
+        changingClientInfo().setClientInfo(properties);
+    }
+
+    private Connection changingClientInfo() throws SQLClientInfoException {
+        try {
+            return changing(Change.CLIENT_INFO).connection;
+        } catch (SQLException e) {
+            throw new SQLClientInfoException(e.getMessage(), e.getSQLState(), Map.<String, ClientInfoStatus>of(), e);
+        }
+    }
+
+    @Override
+    public String toString() {
+        PhysicalConnection current = physical;
+        return pool.name() + ": " + (current == null ? "closed client" : "client of backend " + current.backendPid);
+    }
+}

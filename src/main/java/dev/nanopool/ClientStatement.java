@@ -1,0 +1,90 @@
+package dev.nanopool;
+
+import java.sql.Array;
+import java.sql.Connection;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import org.jspecify.annotations.Nullable;
+import org.postgresql.core.BaseStatement;
+
+/** A client's statement: leads back to the client, and is closed with it. Everything else is the driver's. */
+class ClientStatement extends ForwardingStatement {
+    private final PhysicalConnection physical;
+    private final ClientConnection client;
+    private @Nullable ClientResultSet last;
+
+    ClientStatement(PhysicalConnection physical, ClientConnection client, Statement statement) {
+        super((BaseStatement) statement);
+        this.physical = physical;
+        this.client = client;
+        physical.statements.add(this);
+    }
+
+    @Override
+    final void note(Throwable failure) {
+        physical.note(failure);
+    }
+
+    /** The same wrapper for the same result, as the driver answers the same object. */
+    @Override
+    @SuppressWarnings("ReferenceEquality") // the same object is meant
+    final @Nullable ResultSet wrap(@Nullable ResultSet rows) {
+        if (rows == null) return null;
+        ClientResultSet known = last;
+        if (known == null || known.rows != rows) {
+            known = new ClientResultSet(this, rows);
+            last = known;
+        }
+        return known;
+    }
+
+    final @Nullable Array wrap(@Nullable Array array) {
+        return array == null ? null : new ClientArray(physical, client, array);
+    }
+
+    /** A column's or parameter's value. A cursor comes as a result with a statement of its own. */
+    final @Nullable Object wrap(@Nullable Object value) throws SQLException {
+        if (value instanceof Array array) return wrap(array);
+        return value instanceof ResultSet rows ? wrapForeign(physical, client, rows) : value;
+    }
+
+    /** A result whose statement the client has not made itself. */
+    static @Nullable ResultSet wrapForeign(
+            PhysicalConnection physical, ClientConnection client, @Nullable ResultSet rows) throws SQLException {
+        return rows == null ? null : new ClientStatement(physical, client, rows.getStatement()).wrap(rows);
+    }
+
+    @Override
+    public Connection getConnection() throws SQLException {
+        super.getConnection(); // fails if the statement is closed
+        return client;
+    }
+
+    @Override
+    public void close() throws SQLException {
+        physical.statements.remove(this);
+        super.close();
+    }
+
+    /** After a result was closed: with {@code closeOnCompletion} that closes the statement. */
+    void forgetIfClosed() throws SQLException {
+        if (isClosed()) physical.statements.remove(this);
+    }
+
+    @Override
+    public <T> T unwrap(Class<T> type) throws SQLException {
+        return type.isInstance(this) ? type.cast(this) : super.unwrap(type);
+    }
+
+    @Override
+    public boolean isWrapperFor(Class<?> type) throws SQLException {
+        return type.isInstance(this) || super.isWrapperFor(type);
+    }
+
+    /** The driver's text: the SQL with its parameters. */
+    @Override
+    public String toString() {
+        return statement.toString();
+    }
+}

@@ -1,0 +1,39 @@
+package dev.nanopool;
+
+/** Why the pool closed a connection: fixed phrases, to search logs for. */
+public enum CloseReason {
+    /** The pool is closed. */
+    POOL_CLOSED("pool closed"),
+    /** It broke: the server ended it, the network failed, or the driver closed it. */
+    LOST("connection lost"),
+    /** An interrupt of the thread that used it closed its socket. */
+    INTERRUPTED("closed by interrupt"),
+    /** The client called {@code abort}. */
+    ABORTED("aborted by the client"),
+    /** What the last lease had changed could not be undone in time. */
+    RESET_FAILED("reset failed"),
+    /** It was older than {@code maxLifetime}. */
+    MAX_LIFETIME("max lifetime reached"),
+    /** It was not needed for {@code idleTimeout}. */
+    IDLE_TIMEOUT("idle timeout reached"),
+    /** {@code Pool.retire} or {@code Pool.refresh}. */
+    RETIRED("retired"),
+    /** {@code Pool.resize} made the pool smaller. */
+    RESIZED("pool resized"),
+    /** {@code Pool.suspend}. */
+    SUSPENDED("pool suspended"),
+    /** Its client became unreachable without having been closed. */
+    LEAKED("leaked");
+
+    private final String phrase;
+
+    CloseReason(String phrase) {
+        this.phrase = phrase;
+    }
+
+    /** Returns the phrase that logs show. */
+    @Override
+    public String toString() {
+        return phrase;
+    }
+}

@@ -1,0 +1,172 @@
+package dev.nanopool;
+
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
+import java.sql.SQLException;
+import java.sql.SQLTransientConnectionException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Properties;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.stream.Collectors;
+import org.postgresql.Driver;
+import org.postgresql.PGProperty;
+import org.postgresql.core.BaseConnection;
+
+/** Opens connections: URL, TLS, credentials, deadline. Thread-safe; blocks for {@code connectTimeout} at most. */
+final class Connector {
+    private static final Driver DRIVER = new Driver();
+
+    // The driver's first connection loads and initialises hundreds of classes. A virtual thread that waits for another
+    // thread's class initialisation pins its carrier, so the first one of the JVM belongs to a platform thread.
+    private static volatile boolean warm;
+
+    private final PoolConfig config;
+    private final String url;
+    private final Properties properties = new Properties();
+
+    Connector(PoolConfig config) {
+        this.config = config;
+        this.url = "jdbc:postgresql://"
+                + config.url.hosts.stream().map(Object::toString).collect(Collectors.joining(","))
+                + "/"
+                + (config.url.database == null ? "" : URLEncoder.encode(config.url.database, StandardCharsets.UTF_8));
+        // The oldest server that is supported: saves the driver a round trip, and RESET returns to the application's
+        // name.
+        set(PGProperty.ASSUME_MIN_SERVER_VERSION, "12");
+        set(PGProperty.GSS_ENC_MODE, "disable");
+        set(PGProperty.TCP_KEEP_ALIVE, "true");
+        set(PGProperty.APPLICATION_NAME, config.name);
+        properties.putAll(config.url.properties);
+        properties.putAll(config.driverProperties);
+        set(PGProperty.SSL_MODE, config.tls.sslmode());
+        set(
+                PGProperty.CONNECT_TIMEOUT,
+                Long.toString(config.connectTimeout.plusMillis(999).toSeconds()));
+        set(PGProperty.LOGIN_TIMEOUT, "0"); // it costs a platform thread for each connection, and is no real deadline
+        if (isSystemRoots(config)) {
+            properties.remove(PGProperty.SSL_ROOT_CERT.getName());
+            set(PGProperty.SSL_FACTORY, "org.postgresql.ssl.DefaultJavaSSLFactory");
+        }
+        parameters();
+    }
+
+    private void set(PGProperty property, String value) {
+        properties.setProperty(property.getName(), value);
+    }
+
+    /** Puts the session's defaults into the startup packet: {@code -c name=value}, blanks and backslashes escaped. */
+    private void parameters() {
+        StringBuilder options = new StringBuilder(properties.getProperty(PGProperty.OPTIONS.getName(), ""));
+        config.parameters.forEach((name, value) -> {
+            if (name.toLowerCase(Locale.ROOT).equals("application_name")) {
+                set(PGProperty.APPLICATION_NAME, value);
+            } else {
+                options.append(" -c ").append(name).append('=').append(value.replaceAll("[\\\\\\s]", "\\\\$0"));
+            }
+        });
+        if (!options.isEmpty()) set(PGProperty.OPTIONS, options.toString().strip());
+    }
+
+    static boolean isDriverProperty(String name) {
+        return PGProperty.forName(name) != null;
+    }
+
+    /** Refuses TLS settings of which one part would silently not be checked. */
+    static void check(PoolConfig config) {
+        Map<String, String> given = config.url.properties;
+        String roots = config.driverProperties.getOrDefault("sslrootcert", given.get("sslrootcert"));
+        if (roots == null) return;
+        if (roots.equals("system") && config.tls != TlsMode.VERIFY_IDENTITY) {
+            throw new IllegalArgumentException("sslrootcert: system wants tls " + TlsMode.VERIFY_IDENTITY + ", not "
+                    + config.tls + ": anybody can have a certificate that some public authority has signed");
+        }
+        if (config.tls.compareTo(TlsMode.VERIFY_CA) < 0) {
+            throw new IllegalArgumentException("sslrootcert: is not looked at with tls " + config.tls + "; use "
+                    + TlsMode.VERIFY_IDENTITY + " or " + TlsMode.VERIFY_CA + ", or leave it out");
+        }
+    }
+
+    private static boolean isSystemRoots(PoolConfig config) {
+        return "system"
+                .equals(config.driverProperties.getOrDefault("sslrootcert", config.url.properties.get("sslrootcert")));
+    }
+
+    /**
+     * Opens a connection on a thread of its own, which the deadline interrupts: that closes its socket. The driver's
+     * exceptions pass unchanged.
+     */
+    BaseConnection open() throws SQLException {
+        var result = new CompletableFuture<BaseConnection>();
+        var builder = warm ? Thread.ofVirtual() : Thread.ofPlatform().daemon();
+        Thread thread = builder.name("nanopool-" + config.name + "-connect").start(() -> {
+            try {
+                BaseConnection connection = login();
+                if (!result.complete(connection)) connection.close(); // too late
+            } catch (Throwable e) {
+                result.completeExceptionally(e);
+            }
+        });
+        SQLException refused;
+        try {
+            return result.get(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
+        } catch (ExecutionException e) {
+            if (e.getCause() instanceof SQLException cause) throw cause;
+            if (e.getCause() instanceof Error cause) throw cause;
+            throw new SQLException(
+                    config.name + ": opening a connection failed: " + e.getCause(), "08001", e.getCause());
+        } catch (TimeoutException e) {
+            refused = new SQLTransientConnectionException(
+                    "%s: no connection to %s within %d ms (connectTimeout)"
+                            .formatted(config.name, config.url.hosts, config.connectTimeout.toMillis()),
+                    "08001");
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            refused = new SQLException(config.name + ": interrupted while opening a connection", "08000", e);
+        }
+        result.completeExceptionally(refused);
+        thread.interrupt();
+        // The connection may have come between the two: then it is nobody's, and closed here.
+        if (!result.isCompletedExceptionally()) result.join().abort(Runnable::run);
+        throw refused;
+    }
+
+    private BaseConnection login() throws SQLException {
+        Properties login = new Properties();
+        login.putAll(properties);
+        Credentials credentials = config.credentials.get();
+        login.setProperty(PGProperty.USER.getName(), credentials.user());
+        if (!credentials.password().isEmpty()) login.setProperty(PGProperty.PASSWORD.getName(), credentials.password());
+        boolean bounded = login.getProperty(PGProperty.SOCKET_TIMEOUT.getName()) == null;
+        if (bounded) {
+            // Bounds each read of the login where an interrupt cannot: on a platform thread.
+            login.setProperty(
+                    PGProperty.SOCKET_TIMEOUT.getName(), properties.getProperty(PGProperty.CONNECT_TIMEOUT.getName()));
+        }
+        BaseConnection connection = (BaseConnection) DRIVER.connect(url, login);
+        if (connection == null)
+            throw new SQLException(config.name + ": the driver does not understand its URL", "08001");
+        try {
+            if (bounded) connection.setNetworkTimeout(Runnable::run, 0);
+            if (config.initSql != null) {
+                try (Statement statement = connection.createStatement()) {
+                    statement.execute(config.initSql);
+                }
+            }
+            warm = true;
+            return connection;
+        } catch (Throwable e) {
+            connection.abort(Runnable::run);
+            throw e;
+        }
+    }
+
+    static Duration jittered(Duration lifetime, double random) {
+        return Duration.ofNanos((long) (lifetime.toNanos() * (0.75 + 0.25 * random)));
+    }
+}

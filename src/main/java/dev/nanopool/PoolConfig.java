@@ -1,0 +1,310 @@
+package dev.nanopool;
+
+import java.time.Duration;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a pool is made of. Immutable; made by {@link #builder}. A bad value is refused with its name, the value and the
+ * bound, never corrected.
+ */
+public final class PoolConfig {
+    private static final AtomicInteger POOLS = new AtomicInteger();
+    private static final Duration LONGEST = Duration.ofDays(365);
+
+    final ConnectionUrl url;
+    final TlsMode tls;
+    final int size;
+    final int minIdle;
+    final Duration acquireTimeout;
+    final int maxWaiters;
+    final Duration connectTimeout;
+    final int connectParallelism;
+    final Duration maxLifetime;
+    final String name;
+    final Supplier<Credentials> credentials;
+    final Map<String, String> parameters;
+    final Map<String, String> driverProperties;
+    final @Nullable String initSql;
+    final PoolListener listener;
+
+    private PoolConfig(Builder builder) {
+        url = ConnectionUrl.parse(builder.url);
+        tls = tls(builder.tls, url);
+        size = within("size", builder.size, 1, 10_000);
+        minIdle = within("minIdle", builder.minIdle == null ? size : builder.minIdle, 0, size);
+        acquireTimeout = within("acquireTimeout", builder.acquireTimeout, Duration.ZERO);
+        maxWaiters = within("maxWaiters", builder.maxWaiters, 0, Integer.MAX_VALUE);
+        connectTimeout = within("connectTimeout", connectTimeout(builder), Duration.ofMillis(100));
+        connectParallelism = within(
+                "connectParallelism",
+                builder.connectParallelism == null ? Math.min(4, size) : builder.connectParallelism,
+                1,
+                size);
+        maxLifetime = within("maxLifetime", builder.maxLifetime, Duration.ofSeconds(1));
+        name = builder.name == null ? "nanopool-" + POOLS.incrementAndGet() : builder.name;
+        credentials = builder.credentials == null ? fixed(credentials(url)) : builder.credentials;
+        parameters = Map.copyOf(builder.parameters);
+        driverProperties = Map.copyOf(builder.driverProperties);
+        initSql = builder.initSql;
+        listener = builder.listener;
+        Connector.check(this);
+    }
+
+    private static TlsMode tls(@Nullable TlsMode given, ConnectionUrl url) {
+        TlsMode inUrl = url.tls;
+        if (given != null && inUrl != null && given != inUrl) {
+            throw new IllegalArgumentException("tls: " + given + " contradicts sslmode=" + inUrl.sslmode() + " ("
+                    + inUrl + ") in the URL; leave one of them out");
+        }
+        return given != null ? given : inUrl != null ? inUrl : TlsMode.PREFER;
+    }
+
+    private Duration connectTimeout(Builder builder) {
+        if (builder.connectTimeout != null) return builder.connectTimeout;
+        // libpq's zero means for ever, which this pool does not offer.
+        return url.connectTimeout != null && !url.connectTimeout.isZero() ? url.connectTimeout : Duration.ofSeconds(10);
+    }
+
+    private static Credentials credentials(ConnectionUrl url) {
+        String user = url.user != null ? url.user : System.getProperty("user.name", "postgres");
+        return new Credentials(user, url.password != null ? url.password : "");
+    }
+
+    private static Supplier<Credentials> fixed(Credentials credentials) {
+        return () -> credentials;
+    }
+
+    private static int within(String name, int value, int least, int most) {
+        if (value >= least && value <= most) return value;
+        throw new IllegalArgumentException(name + ": " + value + " is out of bounds; must be " + least
+                + (most == Integer.MAX_VALUE ? " or more" : " to " + most));
+    }
+
+    private static Duration within(String name, Duration value, Duration least) {
+        if (value.compareTo(least) >= 0 && value.compareTo(LONGEST) <= 0) return value;
+        throw new IllegalArgumentException(
+                name + ": " + value + " is out of bounds; must be " + least + " to " + LONGEST);
+    }
+
+    /**
+     * Starts a configuration.
+     *
+     * @param url a libpq URI ({@code postgresql://}, {@code postgres://}) or a {@code jdbc:postgresql:} URL
+     * @return the builder
+     */
+    public static Builder builder(String url) {
+        return new Builder(url);
+    }
+
+    /** Names the pool, its servers and its size; no credentials, no URL. */
+    @Override
+    public String toString() {
+        return "PoolConfig[name=" + name + ", hosts=" + url.hosts + ", tls=" + tls + ", size=" + size + "]";
+    }
+
+    /** Collects the values; not thread-safe. Each method returns the builder, and replaces what was set before. */
+    public static final class Builder {
+        private final String url;
+        private final Map<String, String> parameters = new TreeMap<>();
+        private final Map<String, String> driverProperties = new TreeMap<>();
+        private @Nullable TlsMode tls;
+        private int size = 10;
+        private @Nullable Integer minIdle;
+        private Duration acquireTimeout = Duration.ofSeconds(5);
+        private int maxWaiters = Integer.MAX_VALUE;
+        private @Nullable Duration connectTimeout;
+        private @Nullable Integer connectParallelism;
+        private Duration maxLifetime = Duration.ofMinutes(30);
+        private @Nullable String name;
+        private @Nullable Supplier<Credentials> credentials;
+        private @Nullable String initSql;
+        private PoolListener listener = new PoolListener() {};
+
+        private Builder(String url) {
+            this.url = Objects.requireNonNull(url, "url");
+        }
+
+        /**
+         * How connections are encrypted. Default: the URL's {@code sslmode}, else {@link TlsMode#PREFER} as in libpq.
+         *
+         * @param tls the mode; an {@code sslmode} in the URL must not contradict it
+         * @return this
+         */
+        public Builder tls(TlsMode tls) {
+            this.tls = Objects.requireNonNull(tls, "tls");
+            return this;
+        }
+
+        /**
+         * How many connections the pool may hold. Default: 10.
+         *
+         * @param size from 1 to 10,000
+         * @return this
+         */
+        public Builder size(int size) {
+            this.size = size;
+            return this;
+        }
+
+        /**
+         * How many connections the pool keeps open though nobody uses them. Default: {@code size}, a pool of fixed size,
+         * which is what most servers want.
+         *
+         * @param minIdle from 0 to {@code size}
+         * @return this
+         */
+        public Builder minIdle(int minIdle) {
+            this.minIdle = minIdle;
+            return this;
+        }
+
+        /**
+         * How long {@link Pool#client()} waits. Default: 5 s. Zero: it does not wait.
+         *
+         * @param acquireTimeout kept to within 20 ms; at most 365 days
+         * @return this
+         */
+        public Builder acquireTimeout(Duration acquireTimeout) {
+            this.acquireTimeout = Objects.requireNonNull(acquireTimeout, "acquireTimeout");
+            return this;
+        }
+
+        /**
+         * How many callers may wait; one more is refused at once. Default: no bound.
+         *
+         * @param maxWaiters 0 or more; 0 means nobody waits
+         * @return this
+         */
+        public Builder maxWaiters(int maxWaiters) {
+            this.maxWaiters = maxWaiters;
+            return this;
+        }
+
+        /**
+         * How long opening a connection may take, from the first packet until it is usable. Default: the URL's
+         * {@code connect_timeout}, else 10 s.
+         *
+         * @param connectTimeout from 100 ms
+         * @return this
+         */
+        public Builder connectTimeout(Duration connectTimeout) {
+            this.connectTimeout = Objects.requireNonNull(connectTimeout, "connectTimeout");
+            return this;
+        }
+
+        /**
+         * How many connections are opened at the same time. Default: 4, or {@code size} if that is less.
+         *
+         * @param connectParallelism from 1 to {@code size}
+         * @return this
+         */
+        public Builder connectParallelism(int connectParallelism) {
+            this.connectParallelism = connectParallelism;
+            return this;
+        }
+
+        /**
+         * After which age a connection is replaced. Each gets 75 to 100 % of it at random, so that they do not all go at
+         * once. A leased one is replaced when it comes back. Default: 30 min.
+         *
+         * @param maxLifetime from 1 s
+         * @return this
+         */
+        public Builder maxLifetime(Duration maxLifetime) {
+            this.maxLifetime = Objects.requireNonNull(maxLifetime, "maxLifetime");
+            return this;
+        }
+
+        /**
+         * The pool's name in messages, thread names and statistics. Default: {@code nanopool-1} and so on.
+         *
+         * @param name not blank
+         * @return this
+         */
+        public Builder name(String name) {
+            if (name.isBlank()) throw new IllegalArgumentException("name: must not be blank");
+            this.name = name;
+            return this;
+        }
+
+        /**
+         * Where user and password come from. Default: the URL. Asked once for each connection that is opened, on a thread
+         * of the pool, possibly by several at once; it may block, within {@code connectTimeout}.
+         *
+         * @param credentials asked before each login
+         * @return this
+         */
+        public Builder credentials(Supplier<Credentials> credentials) {
+            this.credentials = Objects.requireNonNull(credentials, "credentials");
+            return this;
+        }
+
+        /**
+         * Sets a server parameter as the session's default: it travels in the startup packet, costs no round trip, and
+         * {@code RESET} returns to it. For example {@code statement_timeout}, {@code search_path}.
+         *
+         * @param name the server's parameter
+         * @param value its value, as {@code SET} would take it
+         * @return this
+         */
+        public Builder parameter(String name, String value) {
+            if (!name.matches("[A-Za-z_][\\w.]*")) {
+                throw new IllegalArgumentException("parameter: \"" + name + "\" is not a name of a server parameter");
+            }
+            parameters.put(name, Objects.requireNonNull(value, "value"));
+            return this;
+        }
+
+        /**
+         * Sets a property of the driver, such as {@code prepareThreshold}. Wins over the URL.
+         *
+         * @param name pgJDBC's name of the property
+         * @param value its value
+         * @return this
+         */
+        public Builder driverProperty(String name, String value) {
+            if (!Connector.isDriverProperty(name)) {
+                throw new IllegalArgumentException("driverProperty: \"" + name + "\" is not a property of the driver");
+            }
+            driverProperties.put(name, Objects.requireNonNull(value, "value"));
+            return this;
+        }
+
+        /**
+         * SQL to run once on each new connection. Default: none. Session defaults are better set by {@link #parameter}.
+         *
+         * @param initSql one or more statements
+         * @return this
+         */
+        public Builder initSql(String initSql) {
+            this.initSql = Objects.requireNonNull(initSql, "initSql");
+            return this;
+        }
+
+        /**
+         * Who is told what happens to the connections. Default: nobody.
+         *
+         * @param listener thread-safe
+         * @return this
+         */
+        public Builder listener(PoolListener listener) {
+            this.listener = Objects.requireNonNull(listener, "listener");
+            return this;
+        }
+
+        /**
+         * Checks all values and makes the configuration. Opens nothing.
+         *
+         * @return the configuration
+         * @throws IllegalArgumentException naming what is wrong, what was given and what is allowed
+         */
+        public PoolConfig build() {
+            return new PoolConfig(this);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+package dev.nanopool;
+
+import java.io.Serializable;
+import java.sql.SQLTransientConnectionException;
+import java.time.Duration;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Thrown when a caller gets no connection in time, or is refused at once. SQLState 08001. Says why: {@link #verdict()},
+ * and the message with the numbers. The cause is the last failure to open a connection, where that has to do with it.
+ */
+public final class PoolExhaustedException extends SQLTransientConnectionException {
+    private static final long serialVersionUID = 1;
+
+    /** What the pool thinks is wrong. */
+    public enum Verdict {
+        /** Leases are held longer than callers are willing to wait: long transactions, slow queries. */
+        SLOW_HOLDERS("leases last longer than callers wait: look for long transactions and slow queries"),
+        /** A lease's thread has ended without giving it back. */
+        LEAK("a thread has ended without closing its client: use try-with-resources"),
+        /** Every lease belongs to a thread that itself waits here for another one. */
+        DEADLOCK("every lease's thread itself waits here for another: lease one client per task, or hand it down"),
+        /** Leases come and go, but there are more callers than the pool can serve in time. */
+        OVERLOAD("more callers than the pool can serve in time: limit the load, or shorten the leases"),
+        /** The database lets nobody in at present. */
+        DATABASE_DOWN("the database lets nobody in: see the cause");
+
+        private final String advice;
+
+        Verdict(String advice) {
+            this.advice = advice;
+        }
+    }
+
+    /**
+     * A lease, and what its thread was doing when the exception was made.
+     *
+     * @param thread the thread's name, or its id if it has none
+     * @param heldFor how long it has held the lease, to within 0.1 s
+     * @param stack where it was, innermost frame first; empty if it has ended
+     */
+    public record Holder(String thread, Duration heldFor, List<StackTraceElement> stack) implements Serializable {
+        /**
+         * Copies the stack.
+         */
+        public Holder {
+            stack = List.copyOf(stack);
+        }
+    }
+
+    private final Verdict verdict;
+    private final transient @Nullable PoolStats stats;
+    private final transient @Nullable List<Holder> holders;
+
+    PoolExhaustedException(
+            String message, Verdict verdict, PoolStats stats, List<Holder> holders, @Nullable Throwable cause) {
+        super(message + " " + verdict + ": " + verdict.advice + ".", "08001", cause);
+        this.verdict = verdict;
+        this.stats = stats;
+        this.holders = List.copyOf(holders);
+    }
+
+    /**
+     * Returns what the pool thinks is wrong.
+     *
+     * @return the verdict
+     */
+    public Verdict verdict() {
+        return verdict;
+    }
+
+    /**
+     * Returns the pool's numbers when the exception was made.
+     *
+     * @return the numbers; null after deserialization
+     */
+    public @Nullable PoolStats stats() {
+        return stats;
+    }
+
+    /**
+     * Returns who held the connections when the exception was made.
+     *
+     * @return one for each lease, possibly empty
+     */
+    public List<Holder> holders() {
+        return holders == null ? List.of() : holders;
+    }
+}

@@ -1,0 +1,54 @@
+package dev.nanopool;
+
+import java.time.Duration;
+
+/**
+ * Told what happens to the pool's connections. Every method does nothing by default.
+ *
+ * <p>Called by the pool's own threads, several at once: implementations are thread-safe and return soon, since whatever
+ * the pool does next waits for them. What they throw is logged and ignored.
+ */
+public interface PoolListener {
+    /**
+     * A connection was opened.
+     *
+     * @param pool the pool's name
+     * @param backendPid the process id of its server process
+     * @param took from the first packet until it was usable
+     */
+    default void opened(String pool, int backendPid, Duration took) {}
+
+    /**
+     * An attempt to open a connection failed.
+     *
+     * @param pool the pool's name
+     * @param cause the driver's exception
+     */
+    default void openFailed(String pool, Throwable cause) {}
+
+    /**
+     * A connection was closed.
+     *
+     * @param pool the pool's name
+     * @param backendPid the process id of its server process
+     * @param reason why
+     */
+    default void closed(String pool, int backendPid, CloseReason reason) {}
+
+    /**
+     * A connection broke, and will be replaced.
+     *
+     * @param pool the pool's name
+     * @param backendPid the process id of its server process
+     * @param cause what the driver said
+     */
+    default void lost(String pool, int backendPid, Throwable cause) {}
+
+    /**
+     * A caller left without a connection.
+     *
+     * @param pool the pool's name
+     * @param exception what the caller gets
+     */
+    default void exhausted(String pool, PoolExhaustedException exception) {}
+}

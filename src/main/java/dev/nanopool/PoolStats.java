@@ -1,0 +1,50 @@
+package dev.nanopool;
+
+import java.time.Duration;
+
+/**
+ * What the pool holds and has done. The numbers are read one by one while others change them, so they may disagree by
+ * what happened in between; in a quiet pool they are exact.
+ *
+ * @param name the pool's name
+ * @param size how many connections the pool may hold
+ * @param active connections leased
+ * @param idle connections open and not leased
+ * @param pending callers that wait
+ * @param opening connections being opened
+ * @param leasesGranted leases since the start
+ * @param timeouts callers whose deadline passed
+ * @param rejected callers refused for another reason: too many waiters, database down, pool closed
+ * @param opened connections opened
+ * @param closed connections closed, for any reason
+ * @param lost connections that broke
+ * @param leaked leases reported as leaked
+ * @param reset leases after which something had to be undone on the server
+ * @param waitP50 how long callers waited: the median, zero for those who did not have to wait
+ * @param waitP99 the 99th percentile of the wait
+ * @param waitP999 the 99.9th percentile of the wait
+ * @param waitMax the longest wait
+ * @param useP50 how long leases lasted: the median of a sample of one in sixteen
+ * @param useP99 the 99th percentile of that sample
+ */
+public record PoolStats(
+        String name,
+        int size,
+        int active,
+        int idle,
+        int pending,
+        int opening,
+        long leasesGranted,
+        long timeouts,
+        long rejected,
+        long opened,
+        long closed,
+        long lost,
+        long leaked,
+        long reset,
+        Duration waitP50,
+        Duration waitP99,
+        Duration waitP999,
+        Duration waitMax,
+        Duration useP50,
+        Duration useP99) {}

@@ -1,0 +1,9 @@
+/** A PostgreSQL connection pool for virtual threads. */
+module dev.nanopool {
+    requires transitive java.sql;
+    requires java.logging;
+    requires org.postgresql.jdbc;
+    requires static transitive org.jspecify;
+
+    exports dev.nanopool;
+}

@@ -1,0 +1,18 @@
+package dev.nanopool;
+
+/** The one door through which tests of other packages see what is package-private. */
+public final class TestAccess {
+    private TestAccess() {}
+
+    /** What must hold in a quiet pool: all permits free, each connection idle, nobody waiting. Empty if it does. */
+    public static String imbalance(Pool pool) {
+        PoolStats stats = pool.stats();
+        int free = pool.freePermits();
+        boolean balanced = stats.active() == 0
+                && stats.pending() == 0
+                && stats.opening() == 0
+                && free == stats.size()
+                && stats.opened() - stats.closed() == stats.idle();
+        return balanced ? "" : "free permits " + free + ", " + stats;
+    }
+}

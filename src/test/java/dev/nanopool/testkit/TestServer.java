@@ -1,0 +1,113 @@
+package dev.nanopool.testkit;
+
+import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import org.jspecify.annotations.Nullable;
+import org.testcontainers.DockerClientFactory;
+import org.testcontainers.containers.PostgreSQLContainer;
+
+/**
+ * The PostgreSQL of the tests, one for the whole run: {@code NANOPOOL_TEST_URL} if set, else a container where a Docker
+ * engine runs, else an embedded server. The log says which.
+ */
+public final class TestServer {
+    private static @Nullable String url;
+
+    private TestServer() {}
+
+    /** A URL with a superuser's credentials, in one of the forms that pools accept. */
+    public static synchronized String url() {
+        if (url == null) {
+            url = start();
+            System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, "test server: " + origin);
+        }
+        return url;
+    }
+
+    private static String origin = "";
+
+    private static String start() {
+        String given = System.getenv("NANOPOOL_TEST_URL");
+        if (given != null && !given.isBlank()) {
+            origin = "NANOPOOL_TEST_URL";
+            return given;
+        }
+        if (DockerClientFactory.instance().isDockerAvailable()) {
+            origin = "Testcontainers, postgres:18";
+            @SuppressWarnings("resource") // stopped by Testcontainers when the JVM ends
+            var container = new PostgreSQLContainer<>("postgres:18");
+            container.start();
+            return "postgresql://" + container.getUsername() + ":" + container.getPassword() + "@" + container.getHost()
+                    + ":" + container.getFirstMappedPort() + "/" + container.getDatabaseName();
+        }
+        origin = "embedded PostgreSQL";
+        return embedded().url();
+    }
+
+    /** An embedded server of its own, for tests that hurt it. */
+    public static Embedded embedded() {
+        try {
+            return new Embedded(EmbeddedPostgres.builder().start());
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** An embedded server; ends with the JVM at the latest. */
+    public record Embedded(EmbeddedPostgres server) implements AutoCloseable {
+        public String url() {
+            return "postgresql://postgres@localhost:" + server.getPort() + "/postgres";
+        }
+
+        @Override
+        public void close() throws IOException {
+            server.close();
+        }
+    }
+
+    /** A connection that no pool knows of. */
+    public static Connection direct() throws SQLException {
+        return DriverManager.getConnection(jdbc(url()));
+    }
+
+    /** The driver's form of a URL made here: {@code postgresql://user[:password]@host:port/database}. */
+    public static String jdbc(String url) {
+        if (url.startsWith("jdbc:")) return url;
+        String rest = url.substring(url.indexOf("://") + 3);
+        int at = rest.lastIndexOf('@');
+        String[] user = rest.substring(0, Math.max(at, 0)).split(":", 2);
+        String address = rest.substring(at + 1);
+        return "jdbc:postgresql://" + address + (address.contains("?") ? "&" : "?") + "user=" + user[0]
+                + (user.length > 1 ? "&password=" + user[1] : "");
+    }
+
+    /** The first column of the first row. */
+    public static String query(Connection connection, String sql) throws SQLException {
+        try (Statement statement = connection.createStatement();
+                ResultSet row = statement.executeQuery(sql)) {
+            row.next();
+            return row.getString(1);
+        }
+    }
+
+    public static void execute(Connection connection, String sql) throws SQLException {
+        try (Statement statement = connection.createStatement()) {
+            statement.execute(sql);
+        }
+    }
+
+    /** How many sessions of that application name the server has. */
+    public static int sessions(String applicationName) throws SQLException {
+        try (Connection direct = direct()) {
+            return Integer.parseInt(query(
+                    direct,
+                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = '" + applicationName + "'"));
+        }
+    }
+}
