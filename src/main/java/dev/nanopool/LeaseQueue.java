@@ -64,9 +64,9 @@ final class LeaseQueue<T> {
         try {
             if (place > maxWaiters) throw new Refused(Reason.QUEUE_FULL, place);
             var waiter = new Waiter(clock.getAsLong(), deadlineNanos);
-            waiters.add(waiter); // THEN look: for items, and whether the queue is closed
-            match();
+            waiters.add(waiter); // THEN look: whether the queue is closed, and for items
             if (closed) waiter.answer(Reason.CLOSED);
+            match();
             waiters.lookAt(deadlineNanos);
             while (waiter.get() == null) {
                 LockSupport.park(this);
