@@ -105,7 +105,7 @@ final class ClientConnection extends ForwardingConnection {
     /** The pool ends the lease: it is closed while somebody still holds it. */
     void cut() {
         PhysicalConnection ended = end();
-        if (ended != null) pool.discard(ended, CloseReason.POOL_CLOSED);
+        if (ended != null) pool.discard(ended, CloseReason.CUT);
     }
 
     @Override

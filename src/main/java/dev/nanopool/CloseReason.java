@@ -4,6 +4,8 @@ package dev.nanopool;
 public enum CloseReason {
     /** The pool is closed. */
     POOL_CLOSED("pool closed"),
+    /** The pool is closed, and this lease had not ended when the drain was over. */
+    CUT("cut off by the pool's close"),
     /** It broke: the server ended it, the network failed, or the driver closed it. */
     LOST("connection lost"),
     /** An interrupt of the thread that used it closed its socket. */
@@ -29,6 +31,11 @@ public enum CloseReason {
 
     CloseReason(String phrase) {
         this.phrase = phrase;
+    }
+
+    /** Whether the server may still execute what the client sent last. */
+    boolean leavesAStatementRunning() {
+        return this == CUT || this == ABORTED || this == INTERRUPTED;
     }
 
     /** Returns the phrase that logs show. */

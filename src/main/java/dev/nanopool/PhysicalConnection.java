@@ -69,6 +69,19 @@ final class PhysicalConnection {
     }
 
     /**
+     * Closes the socket. With {@code cancel}, tells the server to end the statement that it may still execute: nobody
+     * else would. Blocks while the server is told, up to the driver's {@code cancelSignalTimeout} (10 s).
+     */
+    void close(boolean cancel) throws SQLException {
+        if (!cancel && !isBroken()) {
+            connection.close();
+            return;
+        }
+        connection.abort(Runnable::run);
+        if (cancel) connection.getQueryExecutor().sendQueryCancel(); // by a socket of its own
+    }
+
+    /**
      * Whether the session is gone or its protocol state unknown. Class 08 is the connection itself; with severity FATAL or
      * PANIC the server ends the session. What is not an SQLException may have left half a message in the send buffer.
      */

@@ -328,7 +328,8 @@ public final class Pool implements AutoCloseable {
         if (capacity.get() > target) {
             discard(connection, surplusReason());
         } else if (isStale(connection) && rotating.compareAndSet(false, true)) {
-            discard(connection, connection.retired ? CloseReason.RETIRED : CloseReason.MAX_LIFETIME);
+            boolean old = connection.expiresNanos <= housekeeper.coarseNanos();
+            discard(connection, old ? CloseReason.MAX_LIFETIME : CloseReason.RETIRED);
         } else {
             queue.give(connection);
             if (capacity.get() > target)
@@ -367,8 +368,7 @@ public final class Pool implements AutoCloseable {
 
     private void close(PhysicalConnection connection, CloseReason reason) {
         try {
-            if (reason == CloseReason.ABORTED || connection.isBroken()) connection.connection.abort(Runnable::run);
-            else connection.connection.close();
+            connection.close(reason.leavesAStatementRunning());
         } catch (SQLException | RuntimeException e) {
             LOGGER.log(Level.DEBUG, () -> name() + ": closing a connection failed", e);
         }
@@ -684,6 +684,10 @@ public final class Pool implements AutoCloseable {
     /** For tests: permits that nobody holds. */
     int freePermits() {
         return queue.free();
+    }
+
+    boolean isClosed() {
+        return state == State.CLOSED;
     }
 
     String name() {

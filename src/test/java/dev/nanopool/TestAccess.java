@@ -15,4 +15,8 @@ public final class TestAccess {
                 && stats.opened() - stats.closed() == stats.idle();
         return balanced ? "" : "free permits " + free + ", " + stats;
     }
+
+    public static boolean isClosed(Pool pool) {
+        return pool.isClosed();
+    }
 }

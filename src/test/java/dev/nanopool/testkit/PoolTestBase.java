@@ -1,0 +1,57 @@
+package dev.nanopool.testkit;
+
+import dev.nanopool.Pool;
+import dev.nanopool.PoolConfig;
+import dev.nanopool.TestAccess;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Timeout;
+
+/**
+ * Pools on the test server. After each test every pool must be in balance: all permits free, nothing leased, opened -
+ * closed = idle; and closing it must leave no session on the server.
+ */
+@Timeout(120)
+public abstract class PoolTestBase {
+    private static final AtomicInteger NAMES = new AtomicInteger();
+
+    protected final Threads threads = new Threads();
+    private final List<Pool> pools = new ArrayList<>();
+    private final List<String> names = new ArrayList<>();
+
+    /** A configuration for the test server, with a name of its own, which is the application_name, too. */
+    protected final PoolConfig.Builder config() {
+        String name = "test-" + NAMES.incrementAndGet();
+        names.add(name);
+        return PoolConfig.builder(TestServer.url()).name(name);
+    }
+
+    /** Opens a pool that is checked and closed after the test. */
+    protected final Pool open(PoolConfig.Builder config) throws SQLException {
+        Pool pool = Pool.create(config.build());
+        pools.add(pool);
+        return pool;
+    }
+
+    protected final Pool open(int size) throws SQLException {
+        return open(config().size(size));
+    }
+
+    /** Waits until the pool is quiet and nothing is missing. */
+    protected static void awaitBalance(Pool pool) throws Exception {
+        Await.untilEmpty("the pool is in balance", () -> TestAccess.imbalance(pool));
+    }
+
+    @AfterEach
+    protected void nothingMustBeLostOrLeft() throws Exception {
+        threads.join();
+        for (Pool pool : pools) {
+            if (!TestAccess.isClosed(pool)) awaitBalance(pool);
+            pool.close();
+        }
+        for (String name : names) Await.until("no session is left", () -> TestServer.sessions(name) == 0);
+    }
+}
