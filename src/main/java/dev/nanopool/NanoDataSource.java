@@ -1,0 +1,597 @@
+package dev.nanopool;
+
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.sql.SQLNonTransientConnectionException;
+import java.sql.SQLTransientConnectionException;
+import java.time.Duration;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Properties;
+import java.util.Set;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A pool as a bean: for frameworks that make their {@code DataSource} by a no-argument constructor and setters. The
+ * properties have HikariCP's names where they mean the same; the defaults are those of {@link PoolConfig}.
+ *
+ * <p>The pool starts at the first {@link #getConnection()}; from then on the setters throw. A start that fails changes
+ * nothing: the next call tries again. Thread-safe. The pool itself is {@code unwrap(Pool.class)}.
+ *
+ * <p><i>Memory effects:</i> as {@link Pool}; what a setter wrote happens-before the start, by a lock.
+ */
+public final class NanoDataSource extends PoolDataSource implements AutoCloseable {
+    private static final Duration UNLIMITED = Duration.ofDays(365);
+    private static final Set<String> ISOLATIONS =
+            Set.of("READ_UNCOMMITTED", "READ_COMMITTED", "REPEATABLE_READ", "SERIALIZABLE");
+
+    /** Properties of the driver, lower case, that the pool sets itself: taken here, they would silently do nothing. */
+    private static final Map<String, String> ELSEWHERE = Map.of(
+            "user", "username",
+            "password", "password",
+            "sslmode", "tlsMode",
+            "connecttimeout", "connectTimeout in the URL",
+            "logintimeout", "connectTimeout in the URL");
+
+    // Held during the start, which is I/O: hence no monitor. All fields are written under it, but for closed; the start
+    // reads them under it, the getters do not.
+    private final ReentrantLock lock = new ReentrantLock();
+    private volatile @Nullable Pool pool; // null: not started
+    private volatile boolean closed;
+    private volatile @Nullable SQLException startFailure; // of the last attempt that failed
+
+    private @Nullable String jdbcUrl;
+    private @Nullable String username;
+    private @Nullable String password;
+    private int maximumPoolSize = 10;
+    private int minimumIdle = -1;
+    private long connectionTimeout = 5_000;
+    private long maxLifetime = 1_800_000;
+    private @Nullable String poolName;
+    private @Nullable String connectionInitSql;
+    private @Nullable String schema;
+    private boolean readOnly;
+    private volatile boolean autoCommit = true;
+    private @Nullable String transactionIsolation;
+    private @Nullable TlsMode tlsMode;
+    private final Properties driverProperties = new Properties();
+
+    /** Makes a data source that knows no server yet: {@link #setJdbcUrl} is the one property that it needs. */
+    public NanoDataSource() {
+        super(null);
+    }
+
+    // The connections
+
+    /**
+     * Leases a connection, as {@link Pool#client()}; the first call starts the pool. Close it to give it back.
+     *
+     * <p>Waits up to {@code connectionTimeout} for a connection. The call that starts the pool blocks as
+     * {@link Pool#create(PoolConfig)} does; callers that come meanwhile wait for it, {@code connectionTimeout} at most,
+     * and share its failure.
+     *
+     * @return the client; with {@code autoCommit} false, not in auto-commit mode
+     * @throws PoolExhaustedException if none became free in time, or the caller was refused; SQLState 08001
+     * @throws SQLTransientConnectionException if another caller's start of the pool takes too long; SQLState 08001
+     * @throws SQLNonTransientConnectionException if the data source is closed, also while waiting; SQLState 08003
+     * @throws SQLException the driver's, if the pool cannot be started; SQLState 08000 with the interrupt flag set, if the
+     *     thread is interrupted while waiting
+     * @throws IllegalArgumentException if a property has a bad value
+     */
+    @Override
+    public Connection getConnection() throws SQLException {
+        Connection client = super.getConnection();
+        if (autoCommit) return client;
+        boolean handedOver = false;
+        try {
+            client.setAutoCommit(false); // a field of the driver's: no round trip, neither here nor when it is undone
+            handedOver = true;
+            return client;
+        } finally {
+            if (!handedOver) client.close();
+        }
+    }
+
+    @Override
+    Pool pool() throws SQLException {
+        Pool started = pool;
+        return started != null ? started : start();
+    }
+
+    @SuppressWarnings("ReferenceEquality") // the same attempt, not the same message
+    private Pool start() throws SQLException {
+        SQLException failureBefore = startFailure;
+        awaitStart();
+        try {
+            Pool started = pool;
+            if (started != null) return started; // somebody else was first
+            if (closed) {
+                throw new SQLNonTransientConnectionException(name() + ": the data source is closed", "08003");
+            }
+            SQLException failure = startFailure;
+            // Whoever waited for an attempt takes part in its failure: else a thousand callers would try one by one.
+            if (failure != null && failure != failureBefore) {
+                throw new SQLException(failure.getMessage(), failure.getSQLState(), failure.getErrorCode(), failure);
+            }
+            return startNow();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private Pool startNow() throws SQLException {
+        try {
+            Pool started = Pool.create(config());
+            pool = started;
+            return started;
+        } catch (SQLException e) {
+            // An interrupt is the one caller's own affair: the next in line tries again.
+            if (!Thread.currentThread().isInterrupted()) startFailure = e;
+            throw e;
+        }
+    }
+
+    private void awaitStart() throws SQLException {
+        long millis = connectionTimeout == 0 ? UNLIMITED.toMillis() : connectionTimeout;
+        try {
+            if (lock.tryLock() || lock.tryLock(millis, TimeUnit.MILLISECONDS)) return;
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new SQLException(name() + ": interrupted while the pool starts", "08000", e);
+        }
+        throw new SQLTransientConnectionException(
+                name() + ": the pool did not start within " + millis + " ms (connectionTimeout)", "08001");
+    }
+
+    /** The properties as a configuration; whoever calls holds the lock. */
+    PoolConfig config() {
+        if (jdbcUrl == null) throw new IllegalArgumentException("jdbcUrl: is not set");
+        PoolConfig.Builder builder = PoolConfig.builder(jdbcUrl)
+                .size(maximumPoolSize)
+                .minIdle(minimumIdle < 0 ? maximumPoolSize : minimumIdle)
+                .acquireTimeout(connectionTimeout == 0 ? UNLIMITED : Duration.ofMillis(connectionTimeout))
+                .maxLifetime(maxLifetime == 0 ? UNLIMITED : Duration.ofMillis(maxLifetime));
+        if (tlsMode != null) builder.tls(tlsMode);
+        if (poolName != null) builder.name(poolName);
+        if (username != null || password != null) {
+            Credentials credentials = credentials(ConnectionUrl.parse(jdbcUrl));
+            builder.credentials(() -> credentials);
+        }
+        if (connectionInitSql != null) builder.initSql(connectionInitSql);
+        if (schema != null) builder.parameter("search_path", '"' + schema.replace("\"", "\"\"") + '"');
+        if (readOnly) builder.parameter("default_transaction_read_only", "on");
+        if (transactionIsolation != null) {
+            String level =
+                    isolation(transactionIsolation).toLowerCase(Locale.ROOT).replace('_', ' ');
+            builder.parameter("default_transaction_isolation", level);
+        }
+        driverProperties.forEach((name, value) -> builder.driverProperty(name.toString(), value.toString()));
+        return builder.build();
+    }
+
+    private Credentials credentials(ConnectionUrl url) {
+        String user = username != null ? username : url.user;
+        String secret = password != null ? password : url.password;
+        return new Credentials(
+                user != null ? user : System.getProperty("user.name", "postgres"), secret != null ? secret : "");
+    }
+
+    /**
+     * Closes the pool as {@link Pool#close()} does, after a start in progress. Closing it again does nothing; it cannot be
+     * started afterwards.
+     */
+    @Override
+    public void close() {
+        closed = true;
+        lock.lock();
+        try {
+            Pool started = pool;
+            if (started != null) started.close();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Names the pool; no credentials, no URL. */
+    @Override
+    public String toString() {
+        Pool started = pool;
+        String state = started != null ? started.toString() : "not started";
+        return "NanoDataSource[" + name() + ", " + (closed ? "closed" : state) + "]";
+    }
+
+    private String name() {
+        Pool started = pool;
+        String given = poolName;
+        return started != null ? started.name() : given != null ? given : "nanopool";
+    }
+
+    // The properties
+
+    /** Changes a property, unless it is too late. */
+    private void set(String property, Runnable change) {
+        lock.lock();
+        try {
+            if (closed || pool != null) {
+                throw new IllegalStateException(
+                        name() + ": " + property + " cannot be changed once the pool has started");
+            }
+            change.run();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private static void within(String property, long value, long least, long most, String unit) {
+        if (value >= least && value <= most) return;
+        throw new IllegalArgumentException(
+                property + ": " + value + unit + " is out of bounds; must be " + least + " to " + most + unit);
+    }
+
+    /**
+     * Where the server is.
+     *
+     * @return the URL, or null if it was not set; it may contain a password
+     */
+    public @Nullable String getJdbcUrl() {
+        return jdbcUrl;
+    }
+
+    /**
+     * Where the server is. Required; checked when the pool starts.
+     *
+     * @param jdbcUrl a {@code jdbc:postgresql:} URL or a libpq URI, as {@link PoolConfig#builder} takes it
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setJdbcUrl(String jdbcUrl) {
+        set("jdbcUrl", () -> this.jdbcUrl = jdbcUrl);
+    }
+
+    /**
+     * The same as {@link #getJdbcUrl}.
+     *
+     * @return the URL, or null if it was not set; it may contain a password
+     */
+    public @Nullable String getUrl() {
+        return getJdbcUrl();
+    }
+
+    /**
+     * The same as {@link #setJdbcUrl}.
+     *
+     * @param url a {@code jdbc:postgresql:} URL or a libpq URI
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setUrl(String url) {
+        set("url", () -> this.jdbcUrl = url);
+    }
+
+    /**
+     * Who logs in.
+     *
+     * @return the user, or null: the URL's
+     */
+    public @Nullable String getUsername() {
+        return username;
+    }
+
+    /**
+     * Who logs in. Default: the URL's user.
+     *
+     * @param username the user; null: the URL's
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setUsername(@Nullable String username) {
+        set("username", () -> this.username = username);
+    }
+
+    /**
+     * The user's password.
+     *
+     * @return the password, or null: the URL's
+     */
+    public @Nullable String getPassword() {
+        return password;
+    }
+
+    /**
+     * The user's password. Default: the URL's. Appears in no message and no log.
+     *
+     * @param password the password; null: the URL's
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setPassword(@Nullable String password) {
+        set("password", () -> this.password = password);
+    }
+
+    /**
+     * How many connections the pool may hold.
+     *
+     * @return the number
+     */
+    public int getMaximumPoolSize() {
+        return maximumPoolSize;
+    }
+
+    /**
+     * How many connections the pool may hold. Default: 10.
+     *
+     * @param maximumPoolSize from 1 to 10,000
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setMaximumPoolSize(int maximumPoolSize) {
+        within("maximumPoolSize", maximumPoolSize, 1, 10_000, "");
+        set("maximumPoolSize", () -> this.maximumPoolSize = maximumPoolSize);
+    }
+
+    /**
+     * How many connections the pool keeps open though nobody uses them.
+     *
+     * @return the number; -1: as many as {@code maximumPoolSize}
+     */
+    public int getMinimumIdle() {
+        return minimumIdle;
+    }
+
+    /**
+     * How many connections the pool keeps open though nobody uses them. Default: -1, as many as {@code maximumPoolSize}.
+     *
+     * @param minimumIdle from 0 to {@code maximumPoolSize}, or -1
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds; more than {@code maximumPoolSize} is refused at the start
+     */
+    public void setMinimumIdle(int minimumIdle) {
+        within("minimumIdle", minimumIdle, -1, 10_000, "");
+        set("minimumIdle", () -> this.minimumIdle = minimumIdle);
+    }
+
+    /**
+     * How long {@link #getConnection()} waits.
+     *
+     * @return milliseconds; 0: for ever
+     */
+    public long getConnectionTimeout() {
+        return connectionTimeout;
+    }
+
+    /**
+     * How long {@link #getConnection()} waits for a connection. Default: 5,000 ms.
+     *
+     * @param connectionTimeout milliseconds, kept to within 20 ms, at most 365 days; 0, as in HikariCP: practically for
+     *     ever, a year
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setConnectionTimeout(long connectionTimeout) {
+        within("connectionTimeout", connectionTimeout, 0, UNLIMITED.toMillis(), " ms");
+        set("connectionTimeout", () -> this.connectionTimeout = connectionTimeout);
+    }
+
+    /**
+     * After which age a connection is replaced.
+     *
+     * @return milliseconds; 0: never
+     */
+    public long getMaxLifetime() {
+        return maxLifetime;
+    }
+
+    /**
+     * After which age a connection is replaced; each gets 75 to 100 % of it at random. Default: 1,800,000 ms (30 min).
+     *
+     * @param maxLifetime milliseconds, 1,000 or more, at most 365 days; 0, as in HikariCP: practically never, a year
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setMaxLifetime(long maxLifetime) {
+        if (maxLifetime != 0) within("maxLifetime", maxLifetime, 1_000, UNLIMITED.toMillis(), " ms");
+        set("maxLifetime", () -> this.maxLifetime = maxLifetime);
+    }
+
+    /**
+     * The pool's name.
+     *
+     * @return the name, or null if it was not set
+     */
+    public @Nullable String getPoolName() {
+        return poolName;
+    }
+
+    /**
+     * The pool's name in messages, thread names, statistics, and the application name that the server sees. Default:
+     * {@code nanopool-1} and so on.
+     *
+     * @param poolName not blank; null: the default
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setPoolName(@Nullable String poolName) {
+        set("poolName", () -> this.poolName = poolName);
+    }
+
+    /**
+     * SQL to run once on each new connection.
+     *
+     * @return the SQL, or null: none
+     */
+    public @Nullable String getConnectionInitSql() {
+        return connectionInitSql;
+    }
+
+    /**
+     * SQL to run once on each new connection. Default: none.
+     *
+     * @param connectionInitSql one or more statements; null: none
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setConnectionInitSql(@Nullable String connectionInitSql) {
+        set("connectionInitSql", () -> this.connectionInitSql = connectionInitSql);
+    }
+
+    /**
+     * The schema in which names are looked up.
+     *
+     * @return the schema, or null: the server's {@code search_path}
+     */
+    public @Nullable String getSchema() {
+        return schema;
+    }
+
+    /**
+     * The schema in which names are looked up: the session's default of {@code search_path}. Default: the server's. It
+     * travels in the startup packet and costs no round trip, as do {@code readOnly} and {@code transactionIsolation}.
+     *
+     * @param schema one name as it is, neither quoted nor folded to lower case; null: the server's default
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setSchema(@Nullable String schema) {
+        set("schema", () -> this.schema = schema);
+    }
+
+    /**
+     * Whether transactions are read-only by default.
+     *
+     * @return true: they are; false: as the server has it
+     */
+    public boolean isReadOnly() {
+        return readOnly;
+    }
+
+    /**
+     * Whether transactions are read-only by default: the session's default of {@code default_transaction_read_only}.
+     * Default: false. It keeps a program from writing by mistake, not from writing on purpose: a client can say
+     * {@code SET TRANSACTION READ WRITE}. Since it is the server's setting, {@code Connection.isReadOnly()} does not show
+     * it.
+     *
+     * @param readOnly true: read-only; false: as the server has it
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setReadOnly(boolean readOnly) {
+        set("readOnly", () -> this.readOnly = readOnly);
+    }
+
+    /**
+     * Whether clients are in auto-commit mode when they are leased.
+     *
+     * @return true: they are
+     */
+    public boolean isAutoCommit() {
+        return autoCommit;
+    }
+
+    /**
+     * Whether clients are in auto-commit mode when they are leased. Default: true. With false, what a client has not
+     * committed when it is closed is rolled back. {@code unwrap(Pool.class).client()} is always in auto-commit mode.
+     *
+     * @param autoCommit true: each statement is a transaction; false: the client calls {@code commit}
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setAutoCommit(boolean autoCommit) {
+        set("autoCommit", () -> this.autoCommit = autoCommit);
+    }
+
+    /**
+     * The isolation level of transactions.
+     *
+     * @return the name as it was set, or null: as the server has it
+     */
+    public @Nullable String getTransactionIsolation() {
+        return transactionIsolation;
+    }
+
+    /**
+     * The isolation level of transactions: the session's default of {@code default_transaction_isolation}. Default: the
+     * server's, which is read committed unless somebody changed it.
+     *
+     * @param transactionIsolation {@code READ_COMMITTED}, {@code REPEATABLE_READ}, {@code SERIALIZABLE} or
+     *     {@code READ_UNCOMMITTED}, with or without {@code TRANSACTION_} before it; null: as the server has it
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is another name
+     */
+    public void setTransactionIsolation(@Nullable String transactionIsolation) {
+        if (transactionIsolation != null) isolation(transactionIsolation);
+        set("transactionIsolation", () -> this.transactionIsolation = transactionIsolation);
+    }
+
+    private static String isolation(String name) {
+        String upper = name.toUpperCase(Locale.ROOT);
+        String level = upper.startsWith("TRANSACTION_") ? upper.substring("TRANSACTION_".length()) : upper;
+        if (ISOLATIONS.contains(level)) return level;
+        throw new IllegalArgumentException(
+                "transactionIsolation: \"" + name
+                        + "\" is not an isolation level; use READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE or READ_UNCOMMITTED");
+    }
+
+    /**
+     * How connections are encrypted.
+     *
+     * @return the mode, or null: the URL's {@code sslmode}, else {@link TlsMode#PREFER}
+     */
+    public @Nullable TlsMode getTlsMode() {
+        return tlsMode;
+    }
+
+    /**
+     * How connections are encrypted. Default: the URL's {@code sslmode}, else {@link TlsMode#PREFER}.
+     *
+     * @param tlsMode the mode, which an {@code sslmode} in the URL must not contradict; null: the default
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setTlsMode(@Nullable TlsMode tlsMode) {
+        set("tlsMode", () -> this.tlsMode = tlsMode);
+    }
+
+    /**
+     * Properties of the driver.
+     *
+     * @return a copy: to add one, use {@link #addDataSourceProperty}
+     */
+    public Properties getDataSourceProperties() {
+        lock.lock();
+        try {
+            var copy = new Properties();
+            copy.putAll(driverProperties);
+            return copy;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Adds properties of the driver to those already set.
+     *
+     * @param properties by pgJDBC's names, such as {@code prepareThreshold}; what is not a string is taken by its
+     *     {@code toString()}
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if the driver does not know one of them, or the pool sets it itself; then none is
+     *     added
+     */
+    public void setDataSourceProperties(Properties properties) {
+        var known = new Properties();
+        properties.stringPropertyNames().forEach(name -> known.put(known(name), properties.getProperty(name)));
+        properties.forEach((name, value) -> known.put(known(name.toString()), value.toString()));
+        set("dataSourceProperties", () -> driverProperties.putAll(known));
+    }
+
+    /**
+     * Adds a property of the driver; wins over the URL.
+     *
+     * @param name pgJDBC's name, such as {@code prepareThreshold}
+     * @param value its value, taken by {@code toString()}
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if the driver does not know it, or the pool sets it itself
+     */
+    public void addDataSourceProperty(String name, Object value) {
+        known(name);
+        set("dataSourceProperties", () -> driverProperties.put(name, value.toString()));
+    }
+
+    private static String known(String name) {
+        String instead = ELSEWHERE.get(name.toLowerCase(Locale.ROOT));
+        if (instead == null && Connector.isDriverProperty(name)) return name;
+        throw new IllegalArgumentException("dataSourceProperties: \"" + name + "\" "
+                + (instead == null ? "is not a property of the driver" : "is not taken here; use " + instead));
+    }
+}

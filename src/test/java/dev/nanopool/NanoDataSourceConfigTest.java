@@ -1,0 +1,59 @@
+package dev.nanopool;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.time.Duration;
+import org.junit.jupiter.api.Test;
+
+class NanoDataSourceConfigTest {
+    private static final String URL = "postgresql://alice:wonder@localhost/app";
+
+    private final NanoDataSource dataSource = new NanoDataSource();
+
+    NanoDataSourceConfigTest() {
+        dataSource.setUrl(URL);
+    }
+
+    // The bean repeats some defaults, since its getters show them: they must not drift apart.
+    @Test
+    void defaultsMustBeThoseOfPoolConfig() {
+        assertThat(dataSource.config())
+                .usingRecursiveComparison()
+                .ignoringFields("name", "url", "credentials", "listener")
+                .isEqualTo(PoolConfig.builder(URL).build());
+    }
+
+    @Test
+    void millisecondsMustBecomeDurations() {
+        dataSource.setConnectionTimeout(1_234);
+        dataSource.setMaxLifetime(60_000);
+        assertThat(dataSource.config().acquireTimeout).isEqualTo(Duration.ofMillis(1_234));
+        assertThat(dataSource.config().maxLifetime).isEqualTo(Duration.ofMinutes(1));
+    }
+
+    // HikariCP's zero means "no limit", and a configuration taken over from there must not turn into "at once".
+    @Test
+    void zeroMustMeanNoLimit() {
+        dataSource.setConnectionTimeout(0);
+        dataSource.setMaxLifetime(0);
+        assertThat(dataSource.config().acquireTimeout).isEqualTo(Duration.ofDays(365));
+        assertThat(dataSource.config().maxLifetime).isEqualTo(Duration.ofDays(365));
+    }
+
+    @Test
+    void minimumIdleMustFollowMaximumPoolSizeUnlessGiven() {
+        dataSource.setMaximumPoolSize(7);
+        assertThat(dataSource.config().minIdle).isEqualTo(7);
+        dataSource.setMinimumIdle(0);
+        assertThat(dataSource.config().minIdle).isZero();
+    }
+
+    @Test
+    void credentialsMustComeFromTheUrlWhereTheBeanHasNone() {
+        assertThat(dataSource.config().credentials.get()).isEqualTo(new Credentials("alice", "wonder"));
+        dataSource.setPassword("land");
+        assertThat(dataSource.config().credentials.get()).isEqualTo(new Credentials("alice", "land"));
+        dataSource.setUsername("bob");
+        assertThat(dataSource.config().credentials.get()).isEqualTo(new Credentials("bob", "land"));
+    }
+}
