@@ -4,12 +4,13 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -48,15 +49,26 @@ final class ConnectionUrl {
             "sslpasswordcallback",
             "authenticationpluginclassname",
             "xmlfactoryfactory",
-            "connectexecutor");
+            "connectexecutor",
+            "connectexecutorarg",
+            "classloaderstrategy");
 
     /** Properties that would work against the pool or outside of it. */
-    private static final Map<String, String> REFUSED = Map.of(
-            "replication", "a pool lends no replication connections",
-            "service", "service files are not read; write the parameters into the URL",
-            "passfile", "use PoolConfig.credentials",
-            "logunclosedconnections", "the pool reports leaks itself",
-            "cleanupsavepoints", "it leaves answers of the server unread");
+    private static final Map<String, String> REFUSED = Map.ofEntries(
+            Map.entry("replication", "a pool lends no replication connections"),
+            Map.entry("service", "service files are not read; write the parameters into the URL"),
+            Map.entry("passfile", "use PoolConfig.credentials"),
+            Map.entry("logunclosedconnections", "the pool reports leaks itself"),
+            Map.entry("loggerlevel", "the driver ignores it; it logs through java.util.logging"),
+            Map.entry("loggerfile", "the driver ignores it; it logs through java.util.logging"),
+            Map.entry("pghost", "use host"),
+            Map.entry("pgport", "use port"),
+            Map.entry("pgdbname", "use dbname"),
+            Map.entry("cleanupsavepoints", "it leaves answers of the server unread"));
+
+    /** A name or an IPv4 address, or an IPv6 address with or without a zone. */
+    private static final Pattern HOST =
+            Pattern.compile("[^\\s/?#,@&=:\\[\\]]+|(?=.*:.*:)[0-9A-Fa-f:.]+(%[^\\s/?#,@&=:\\[\\]]+)?");
 
     /** A server's address. */
     record Host(String name, int port) {
@@ -88,11 +100,18 @@ final class ConnectionUrl {
 
     private final boolean jdbc;
 
+    /** An '@' where no '@' is needed: what looks like parameters may be the rest of a password. */
+    private boolean doubtful;
+
     private ConnectionUrl(boolean jdbc) {
         this.jdbc = jdbc;
     }
 
     static ConnectionUrl parse(String url) {
+        if (!url.equals(url.strip()) || url.chars().anyMatch(Character::isISOControl)) {
+            throw new IllegalArgumentException(
+                    "url: begins or ends with a blank, or has a line break or another control" + " character in it");
+        }
         for (String prefix : List.of("postgresql://", "postgres://")) {
             if (startsWith(url, prefix)) return new ConnectionUrl(false).read(url.substring(prefix.length()));
         }
@@ -119,24 +138,40 @@ final class ConnectionUrl {
         int slash = path.indexOf('/');
         String authority = slash < 0 ? path : path.substring(0, slash);
         String name = slash < 0 ? "" : path.substring(slash + 1);
-        if (name.indexOf('@') >= 0 && authority.indexOf('@') < 0) {
-            throw new IllegalArgumentException(
-                    "url: a '/' or '@' inside the user name or the password must be written %2F or %40");
+        doubtful = text.indexOf('@', authority.length()) >= 0;
+        // libpq would take what stands before such an '@' for the user's, even behind a '?' as long as no '/' came.
+        if (name.indexOf('@') >= 0 || (!jdbc && slash < 0 && query.matches("[^/]*@.*"))) {
+            throw new IllegalArgumentException("url: a '/', '?' or '@' inside the user name or the password must be"
+                    + " written %2F, %3F or %40, and any other '@' %40, too");
         }
         int at = authority.lastIndexOf('@');
         if (at >= 0) readUser(authority.substring(0, at));
         if (!name.isEmpty()) database = decode(name, "database");
-        Map<String, String> parameters = new HashMap<>();
+        Map<String, String> parameters = readQuery(query);
+        readHosts(authority.substring(at + 1), parameters);
+        parameters.forEach(this::readParameter);
+        // Wins over ssl and requiressl, as in libpq and in the driver: "ssl=true&sslmode=require" is widespread.
+        if (parameters.containsKey("sslmode")) tls = TlsMode.of(parameters.get("sslmode"));
+        return this;
+    }
+
+    private Map<String, String> readQuery(String query) {
+        Map<String, String> parameters = new LinkedHashMap<>(); // of two names of one setting, the last wins
         for (String pair : query.split("&")) {
             if (pair.isEmpty()) continue;
             int equals = pair.indexOf('=');
             String key = decode(equals < 0 ? pair : pair.substring(0, equals), "parameter name");
-            String value = equals < 0 ? "" : decode(pair.substring(equals + 1), key);
+            if (pair.matches(".*[;?]\\w+=.*")) {
+                throw refused(key, "parameters are parted by '&'; in a value, ';' is written %3B and '?' %3F");
+            }
+            if (equals < 0 && !key.equals("ssl")) { // its name may be the rest of a password with an '&' in it
+                throw new IllegalArgumentException(
+                        "url: a parameter has no '='; an '&' inside a value must be written %26");
+            }
+            String value = equals < 0 ? "" : decode(pair.substring(equals + 1), "value of " + shown(key));
             if (parameters.put(key, value) != null) throw refused(key, "given twice");
         }
-        readHosts(authority.substring(at + 1), parameters);
-        parameters.forEach(this::readParameter);
-        return this;
+        return parameters;
     }
 
     private void readUser(String text) {
@@ -156,7 +191,9 @@ final class ConnectionUrl {
         List<String> ports = new ArrayList<>();
         for (String host : authority.split(",", -1)) {
             int end = host.startsWith("[") ? host.indexOf(']') : -1;
-            if (host.startsWith("[") && end < 0) throw new IllegalArgumentException("url: host: '[' without ']'");
+            if (host.startsWith("[") && end < 2) {
+                throw new IllegalArgumentException("url: host: '[' must be followed by an address and ']'");
+            }
             int colon = host.indexOf(':', end + 1);
             names.add(decode(end > 0 ? host.substring(1, end) : colon < 0 ? host : host.substring(0, colon), "host"));
             ports.add(colon < 0 ? "" : host.substring(colon + 1));
@@ -171,25 +208,22 @@ final class ConnectionUrl {
         String databaseName = parameters.remove("dbname");
         if (databaseName != null) database = databaseName;
         if (address != null) host = address;
-        if (host != null) {
-            names = List.of(host.split(",", -1));
-            if (port == null && names.size() != ports.size()) port = "";
-        }
+        if (host != null) names = List.of(host.split(",", -1));
         if (port != null) ports = List.of(port.split(",", -1));
         if (ports.size() != 1 && ports.size() != names.size()) {
             throw new IllegalArgumentException("url: port: " + ports.size() + " ports for " + names.size()
-                    + " hosts; give one, or as" + " many as hosts");
+                    + " hosts; give one, or as many as hosts");
         }
         List<Host> found = new ArrayList<>();
         for (int i = 0; i < names.size(); i++) {
             String name = names.get(i).isEmpty() ? "localhost" : names.get(i);
             if (name.startsWith("/") || name.startsWith("@")) {
                 throw new IllegalArgumentException(
-                        "url: host: unix-domain sockets are not supported; use a host name, such as" + " localhost");
+                        "url: host: unix-domain sockets are not supported; use a host name, such as localhost");
             }
-            if (!name.matches("[^\\s/?#,@&=\\[\\]]+")) {
+            if (!HOST.matcher(name).matches()) {
                 throw new IllegalArgumentException(
-                        "url: host: must be a name or an address, without blanks and /?#,@&=[]");
+                        "url: host: must be a name or an address, without blanks and /?#,@&=[]; a ':' in IPv6 only");
             }
             found.add(new Host(name, port(ports.get(ports.size() == 1 ? 0 : i))));
         }
@@ -204,7 +238,7 @@ final class ConnectionUrl {
         // The text may be part of a password with a '/' or ':' in it: it is not repeated.
         throw new IllegalArgumentException(
                 "url: port: must be a number from 1 to 65535; if it is meant as part of a password,"
-                        + " write ':' as %3A and '/' as %2F there, and an IPv6 address in [brackets]");
+                        + " write ':' as %3A, '/' as %2F and '?' as %3F there; an IPv6 address is written in [brackets]");
     }
 
     private void readParameter(String name, String value) {
@@ -215,12 +249,16 @@ final class ConnectionUrl {
         }
         if (REFUSED.containsKey(lower)) throw refused(name, "not supported: " + REFUSED.get(lower));
         switch (name) {
-            case "user" -> user = value;
+            case "user" -> user = value.isEmpty() ? null : value;
             case "password" -> password = value;
-            case "sslmode" -> tls = TlsMode.of(value);
+            case "sslmode" -> tls = TlsMode.of(value); // and once more in read()
             case "ssl" -> tls = ssl(value);
             case "requiressl" -> tls = choice(name, value, Map.of("1", TlsMode.REQUIRE, "0", TlsMode.PREFER));
-            case "connect_timeout", "connectTimeout", "loginTimeout" -> connectTimeout = seconds(name, value);
+            case "connect_timeout", "connectTimeout", "loginTimeout" -> {
+                // The pool's bounds the whole attempt, as the driver's loginTimeout does: the longer one counts.
+                Duration timeout = seconds(name, value);
+                if (connectTimeout == null || timeout.compareTo(connectTimeout) > 0) connectTimeout = timeout;
+            }
             case "target_session_attrs" -> properties.put("targetServerType", choice(name, value, SESSION_ATTRIBUTES));
             case "load_balance_hosts" ->
                 properties.put("loadBalanceHosts", choice(name, value, Map.of("disable", "false", "random", "true")));
@@ -247,19 +285,24 @@ final class ConnectionUrl {
         return choice("ssl", value, Map.of("", on, "true", on, "false", TlsMode.PREFER));
     }
 
-    private static Duration seconds(String name, String value) {
+    private Duration seconds(String name, String value) {
         if (!value.matches("\\d{1,6}")) throw refused(name, "must be a whole number of seconds from 0 to 999999");
         return Duration.ofSeconds(Long.parseLong(value));
     }
 
-    private static <T> T choice(String name, String value, Map<String, T> choices) {
+    private <T> T choice(String name, String value, Map<String, T> choices) {
         T chosen = choices.get(value);
         if (chosen == null) throw refused(name, "must be one of " + new TreeMap<>(choices).keySet());
         return chosen;
     }
 
-    private static IllegalArgumentException refused(String name, String why) {
-        return new IllegalArgumentException("url: parameter \"" + name + "\": " + why);
+    private IllegalArgumentException refused(String name, String why) {
+        return new IllegalArgumentException("url: " + shown(name) + ": " + why);
+    }
+
+    /** A parameter for a message: by name if that cannot be a piece of a password. */
+    private String shown(String name) {
+        return doubtful || !name.matches("[A-Za-z]\\w{0,40}") ? "a parameter" : "parameter \"" + name + "\"";
     }
 
     /** Decodes %XX; a plus sign is a blank in jdbc: URLs only. */

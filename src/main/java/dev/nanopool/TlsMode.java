@@ -45,7 +45,8 @@ public enum TlsMode {
         for (TlsMode mode : values()) {
             if (mode.sslmode.equals(sslmode)) return mode;
         }
-        throw new IllegalArgumentException("sslmode: \"" + sslmode
-                + "\" is not supported; use disable, prefer, require, verify-ca or" + " verify-full");
+        // The value is not repeated: behind a wrong separator it may have a password in it.
+        throw new IllegalArgumentException(
+                "sslmode: must be one of disable, prefer, require, verify-ca and verify-full");
     }
 }
