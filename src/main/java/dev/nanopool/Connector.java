@@ -6,6 +6,7 @@ import java.sql.SQLException;
 import java.sql.SQLTransientConnectionException;
 import java.sql.Statement;
 import java.time.Duration;
+import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
@@ -77,17 +78,50 @@ final class Connector {
         return PGProperty.forName(name) != null;
     }
 
-    /** Refuses TLS settings of which one part would silently not be checked. */
+    /** Properties that the pool sets itself, and what to use instead: given to the driver, they would be lost. */
+    private static final Map<String, String> POOLS_OWN = Map.ofEntries(
+            Map.entry("user", "credentials"),
+            Map.entry("password", "credentials"),
+            Map.entry("ssl", "tls"),
+            Map.entry("sslmode", "tls"),
+            Map.entry("connectTimeout", "connectTimeout"),
+            Map.entry("loginTimeout", "connectTimeout"),
+            Map.entry("PGHOST", "the URL"),
+            Map.entry("PGPORT", "the URL"),
+            Map.entry("PGDBNAME", "the URL"));
+
+    /** Refuses what would silently have no effect, above all TLS settings of which one part would not be checked. */
     static void check(PoolConfig config) {
-        Map<String, String> given = config.url.properties;
-        String roots = config.driverProperties.getOrDefault("sslrootcert", given.get("sslrootcert"));
-        if (roots == null) return;
-        if (roots.equals("system") && config.tls != TlsMode.VERIFY_IDENTITY) {
-            throw new IllegalArgumentException("sslrootcert: system wants tls " + TlsMode.VERIFY_IDENTITY + ", not "
-                    + config.tls + ": anybody can have a certificate that some public authority has signed");
+        for (String name : config.driverProperties.keySet()) {
+            if (POOLS_OWN.containsKey(name)) {
+                throw new IllegalArgumentException(
+                        "driverProperty: \"" + name + "\" is set by the pool; use " + POOLS_OWN.get(name));
+            }
         }
-        if (config.tls.compareTo(TlsMode.VERIFY_CA) < 0) {
-            throw new IllegalArgumentException("sslrootcert: is not looked at with tls " + config.tls + "; use "
+        Map<String, String> given = new HashMap<>(config.url.properties);
+        given.putAll(config.driverProperties);
+        TlsMode tls = config.tls;
+        if ("direct".equals(given.get("sslNegotiation")) && tls.compareTo(TlsMode.REQUIRE) < 0) {
+            throw new IllegalArgumentException(
+                    "sslNegotiation: direct wants tls " + TlsMode.REQUIRE + " or stricter, not " + tls);
+        }
+        String factory = given.getOrDefault("sslfactory", "");
+        if (factory.endsWith("NonValidatingFactory") && tls.compareTo(TlsMode.VERIFY_CA) >= 0) {
+            throw new IllegalArgumentException(
+                    "sslfactory: " + factory + " checks no certificate, which contradicts tls " + tls);
+        }
+        String roots = given.get("sslrootcert");
+        if (roots == null) return;
+        if (!factory.isEmpty()) {
+            throw new IllegalArgumentException(
+                    "sslrootcert: is not looked at with sslfactory " + factory + "; leave one of them out");
+        }
+        if (roots.equals("system") && tls != TlsMode.VERIFY_IDENTITY) {
+            throw new IllegalArgumentException("sslrootcert: system wants tls " + TlsMode.VERIFY_IDENTITY + ", not "
+                    + tls + ": anybody can have a certificate that some public authority has signed");
+        }
+        if (tls.compareTo(TlsMode.VERIFY_CA) < 0) {
+            throw new IllegalArgumentException("sslrootcert: is not looked at with tls " + tls + "; use "
                     + TlsMode.VERIFY_IDENTITY + " or " + TlsMode.VERIFY_CA + ", or leave it out");
         }
     }
