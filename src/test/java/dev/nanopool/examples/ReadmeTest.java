@@ -21,10 +21,10 @@ class ReadmeTest {
     @Test
     void readmeMustShowTheExampleAsItWasCompiled() throws Exception {
         String compiled = Files.readString(SOURCE);
-        String example = compiled
-                .substring(compiled.indexOf("region=\"example\"\n") + 17, compiled.indexOf("        // @end"))
-                .stripIndent()
-                .strip();
+        String example = compiled.substring(
+                        compiled.indexOf("region=\"example\"\n") + 17, compiled.indexOf("        // @end"))
+                .stripTrailing() // a blank last line would count as one without indentation
+                .stripIndent();
         List<String> readme = Files.readAllLines(Path.of("README.md"));
         assertThat(readme.stream().limit(25).collect(Collectors.joining("\n"))).contains(example);
     }

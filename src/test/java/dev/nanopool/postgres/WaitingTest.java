@@ -19,6 +19,7 @@ import org.junit.jupiter.api.Test;
 /** How callers wait: evenly, and at no cost. */
 class WaitingTest extends PoolTestBase {
     private static final int CALLERS = 1_000;
+    private static final Duration WARM_UP = Duration.ofSeconds(2);
     private static final Duration ROUND = Duration.ofSeconds(5);
 
     private static void say(String text) {
@@ -30,35 +31,37 @@ class WaitingTest extends PoolTestBase {
     void callersMustBeServedEvenly() throws Exception {
         Pool pool = open(config().size(8));
         int[] served = new int[CALLERS];
-        long[][] waits = new long[CALLERS][200_000 / CALLERS * 10];
+        long[][] waits = new long[CALLERS][1_000_000 / CALLERS];
         var ready = new CountDownLatch(CALLERS);
         var go = new CountDownLatch(1);
+        long[] begin = new long[1];
         long[] end = new long[1];
         for (int i = 0; i < CALLERS; i++) {
             int caller = i;
             threads.start(() -> {
                 ready.countDown();
                 go.await();
-                while (System.nanoTime() < end[0]) {
-                    long start = System.nanoTime();
+                long start = System.nanoTime();
+                while (start < end[0]) {
                     try (Connection client = pool.client()) {
                         long wait = System.nanoTime() - start;
-                        if (served[caller] < waits[caller].length) waits[caller][served[caller]] = wait;
-                        served[caller]++;
+                        // Not from the beginning: the scheduler starts a thousand threads one after the other.
+                        if (start >= begin[0]) waits[caller][served[caller]++] = wait;
                         try (PreparedStatement select = client.prepareStatement("SELECT 1")) {
                             select.executeQuery().close();
                         }
                     }
+                    start = System.nanoTime();
                 }
             });
         }
         ready.await();
-        end[0] = System.nanoTime() + ROUND.toNanos();
+        begin[0] = System.nanoTime() + WARM_UP.toNanos();
+        end[0] = begin[0] + ROUND.toNanos();
         go.countDown();
         threads.join();
         int least = Arrays.stream(served).min().orElseThrow();
         int most = Arrays.stream(served).max().orElseThrow();
-        // The first fifth of each thread's waits is the JVM's warm-up.
         long[] sorted = LongStream.range(0, CALLERS)
                 .flatMap(i -> Arrays.stream(
                         waits[(int) i], served[(int) i] / 5, Math.min(served[(int) i], waits[(int) i].length)))
