@@ -32,7 +32,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * A pool of PostgreSQL connections. Callers get a connection by {@link #client()} and give it back by closing it:
  *
- * {@snippet class="ReadmeExample" region="example"}
+ * {@snippet class="dev.nanopool.examples.ReadmeExample" region="example"}
  *
  * <p>Thread-safe; made for virtual threads, works with all. Callers are served first come, first served. The pool opens all
  * its connections at the start, replaces those that break, and lends none twice at a time.
