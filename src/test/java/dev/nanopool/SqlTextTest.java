@@ -1,0 +1,705 @@
+package dev.nanopool;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class SqlTextTest {
+    private static String changes(String sql, boolean callIsSelect) {
+        return named(new SqlText(callIsSelect).changes(sql));
+    }
+
+    private static String named(int changes) {
+        Set<Change> set = EnumSet.noneOf(Change.class);
+        for (Change change : Change.values()) {
+            if ((changes & change.bit()) != 0) {
+                set.add(change);
+            }
+        }
+        return set.isEmpty() ? "-" : set.stream().map(Change::name).collect(Collectors.joining(" "));
+    }
+
+    /** Line breaks and tabs cannot stand in a table's cell. */
+    private static String unescaped(String cell) {
+        return cell.replace("<LF>", "\n").replace("<CR>", "\r").replace("<TAB>", "\t");
+    }
+
+    // Each kind of statement leaves behind what PostgreSQL's manual says it does.
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', quoteCharacter = '^', textBlock = """
+            SET work_mem = 1                                             | SETTINGS
+            set work_mem to default                                      | SETTINGS
+            SeT work_mem = 1                                             | SETTINGS
+            SET SESSION work_mem = 1                                     | SETTINGS
+            SET LOCAL work_mem = 1                                       | -
+            SET LOCAL "a.b" = 1                                          | -
+            SET local.x = 1                                              | SETTINGS
+            SET LOCAL /* . */ . x = 1                                    | SETTINGS
+            SET session.x = 1                                            | SETTINGS
+            SET SESSION session.x = 1                                    | SETTINGS
+            SET "local" . x = 1                                          | SETTINGS
+            SET my.role = 'x'                                            | SETTINGS
+            SET TIME ZONE LOCAL                                          | SETTINGS
+            SET SESSION TIME ZONE 'UTC'                                  | SETTINGS
+            SET LOCAL TIME ZONE 'UTC'                                    | -
+            SET NAMES 'UTF8'                                             | SETTINGS
+            SET SCHEMA 'a'                                               | SETTINGS
+            SET search_path TO a, b                                      | SETTINGS
+            SET search_path TO pg_temp, b                                | SETTINGS TEMP
+            SET standard_conforming_strings = on                         | SETTINGS
+            SET TRANSACTION ISOLATION LEVEL SERIALIZABLE                 | -
+            SET TRANSACTION READ ONLY                                    | -
+            SET TRANSACTION SNAPSHOT '0-1'                               | -
+            SET SESSION TRANSACTION READ ONLY                            | -
+            SET LOCAL TRANSACTION READ ONLY                              | -
+            SET transaction.x = 1                                        | SETTINGS
+            SET default_transaction_isolation = 'serializable'           | SETTINGS
+            SET CONSTRAINTS ALL DEFERRED                                 | -
+            SET CONSTRAINTS "a", b IMMEDIATE                             | -
+            SET constraints.x = 1                                        | SETTINGS
+            SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY         | SETTINGS
+            SET SESSION SESSION CHARACTERISTICS AS TRANSACTION READ ONLY | SETTINGS
+            SET LOCAL SESSION CHARACTERISTICS AS TRANSACTION READ ONLY   | -
+            SET ROLE a                                                   | ROLE
+            SET ROLE NONE                                                | ROLE
+            SET SESSION ROLE a                                           | ROLE
+            SET LOCAL ROLE a                                             | -
+            SET role = a                                                 | ROLE
+            SET SESSION role TO 'a'                                      | ROLE
+            SET "role" TO 'a'                                            | ROLE
+            SET "ROLE" TO 'a'                                            | ROLE
+            SET role.x = 1                                               | SETTINGS
+            SET role_x = 1                                               | SETTINGS
+            SET SESSION AUTHORIZATION a                                  | ROLE
+            SET SESSION SESSION AUTHORIZATION a                          | ROLE
+            SET SESSION AUTHORIZATION DEFAULT                            | ROLE
+            SET LOCAL SESSION AUTHORIZATION a                            | -
+            SET session_authorization = 'a'                              | ROLE
+            SET SESSION "Session_Authorization" = 'a'                    | ROLE
+            SET U&"\\0072ole" = 'a'                                       | SETTINGS UNKNOWN
+            RESET work_mem                                               | SETTINGS
+            RESET ALL                                                    | SETTINGS
+            RESET session.x                                              | SETTINGS
+            RESET ROLE                                                   | ROLE
+            RESET SESSION AUTHORIZATION                                  | ROLE
+            RESET session_authorization                                  | ROLE
+            RESET TIME ZONE                                              | SETTINGS
+            LISTEN a                                                     | LISTEN
+            LISTEN "set"                                                 | LISTEN
+            UNLISTEN a                                                   | -
+            UNLISTEN *                                                   | -
+            NOTIFY listen, 'LISTEN a'                                    | -
+            PREPARE a AS SELECT 1                                        | PREPARED
+            PREPARE a (int) AS SELECT $1                                 | PREPARED
+            PREPARE a AS SELECT set_config('a.b', 'c', false)            | SETTINGS ROLE PREPARED
+            PREPARE TRANSACTION 'a'                                      | -
+            PREPARE TRANSACTION U&'a'                                    | -
+            PREPARE TRANSACTION E'a\\'b'                                  | -
+            PREPARE transaction AS SELECT 1                              | PREPARED
+            PREPARE transaction (int) AS SELECT 1                        | PREPARED
+            PREPARE "transaction" AS SELECT 1                            | PREPARED
+            EXECUTE a                                                    | -
+            EXECUTE a (1, 'SET x = 1')                                   | -
+            DEALLOCATE a                                                 | -
+            DEALLOCATE PREPARE a                                         | -
+            DECLARE c CURSOR WITH HOLD FOR SELECT 1                      | CURSORS
+            DECLARE c BINARY INSENSITIVE NO SCROLL CURSOR WITH HOLD FOR SELECT 1 | CURSORS
+            DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1                   | -
+            DECLARE hold CURSOR FOR SELECT 1                             | -
+            DECLARE "with" CURSOR FOR WITH hold AS (SELECT 1) SELECT * FROM hold | -
+            DECLARE "with hold" CURSOR FOR SELECT 1                      | -
+            FETCH 1 FROM c                                               | -
+            CLOSE ALL                                                    | -
+            LOAD 'auto_explain'                                          | UNKNOWN
+            DO $$ BEGIN END $$                                           | UNKNOWN
+            DO LANGUAGE plpgsql 'BEGIN END'                              | UNKNOWN
+            CALL p()                                                     | UNKNOWN
+            DISCARD ALL                                                  | -
+            DISCARD TEMP                                                 | -
+            COPY t FROM STDIN                                            | -
+            COPY (SELECT pg_advisory_lock(1)) TO STDOUT                  | LOCKS
+            BEGIN                                                        | -
+            START TRANSACTION READ ONLY                                  | -
+            COMMIT                                                       | -
+            ROLLBACK TO SAVEPOINT a                                      | -
+            SAVEPOINT "set"                                              | -
+            LOCK TABLE t                                                 | -
+            ALTER SYSTEM SET work_mem = 1                                | -
+            ALTER ROLE a SET work_mem = 1                                | -
+            TRUNCATE temp                                                | -
+            VACUUM                                                       | -
+            SELECT 1                                                     | -
+            SELECT * FROM t FOR UPDATE                                   | -
+            SELECT lo_creat(-1), dblink_connect('a')                     | -
+            VALUES (1, 'x')                                              | -
+            TABLE temp                                                   | -
+            INSERT INTO t VALUES (1)                                     | -
+            UPDATE t SET x = 1                                           | -
+            UPDATE t SET role = 1, local = 2                             | -
+            DELETE FROM t                                                | -
+            MERGE INTO t USING s ON true WHEN MATCHED THEN UPDATE SET x = 1 | -
+            INSERT INTO t SELECT 1 ON CONFLICT DO UPDATE SET x = 1       | -
+            """)
+    void statementMustLeaveBehindWhatItsFirstWordsSay(String sql, String expected) {
+        assertThat(changes(sql, true)).isEqualTo(expected);
+    }
+
+    // Functions, names in pg_temp and temporary tables count wherever they stand.
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', quoteCharacter = '^', textBlock = """
+            SELECT set_config('a.b', 'c', false)                         | SETTINGS ROLE
+            select SET_CONFIG ('a.b', 'c', true)                         | SETTINGS ROLE
+            SELECT pg_catalog . set_config('a.b', 'c', false)            | SETTINGS ROLE
+            SELECT "set_config"('a.b', 'c', false)                       | SETTINGS ROLE
+            SELECT "SET_CONFIG"('a.b', 'c', false)                       | -
+            SELECT "set_config""x"('a.b', 'c', false)                    | -
+            SELECT set_configuration(1), reset_config, x_set_config      | -
+            SELECT U&"\\0073et_config"('a.b', 'c', false)                 | UNKNOWN
+            INSERT INTO t SELECT set_config('a.b', 'c', false)           | SETTINGS ROLE
+            WITH a AS (SELECT set_config('role', 'c', false)) SELECT 1   | SETTINGS ROLE
+            SELECT 1$2set_config                                         | SETTINGS ROLE
+            SELECT a$set_config, set_config$a                            | -
+            SELECT current_setting('set_config')                         | -
+            SELECT pg_advisory_lock(1)                                   | LOCKS
+            SELECT pg_advisory_lock_shared(1)                            | LOCKS
+            SELECT pg_try_advisory_lock(?, ?)                            | LOCKS
+            SELECT pg_catalog.PG_TRY_ADVISORY_LOCK_SHARED($1)            | LOCKS
+            SELECT "pg_advisory_lock"(1)                                 | LOCKS
+            SELECT pg_advisory_xact_lock(1)                              | -
+            SELECT pg_advisory_xact_lock_shared(1)                       | -
+            SELECT pg_try_advisory_xact_lock(1)                          | -
+            SELECT pg_advisory_unlock(1), pg_advisory_unlock_all()       | -
+            SELECT my_pg_advisory_lock(1)                                | -
+            CREATE TEMP TABLE t (a int)                                  | TEMP
+            CREATE TEMPORARY TABLE t (a int) ON COMMIT DROP              | TEMP
+            create local temp table t (a int)                            | TEMP
+            CREATE GLOBAL TEMPORARY TABLE t (a int)                      | TEMP
+            CREATE OR REPLACE TEMP VIEW v AS SELECT 1                    | TEMP
+            CREATE OR REPLACE TEMPORARY RECURSIVE VIEW v (a) AS SELECT 1 | TEMP
+            CREATE TEMP SEQUENCE s                                       | TEMP
+            CREATE UNLOGGED TABLE t (a int)                              | -
+            CREATE TABLE temp (temporary int)                            | -
+            CREATE TABLE "temp" (a int)                                  | -
+            CREATE TABLE create_temp (a int)                             | -
+            CREATE VIEW temp AS SELECT 1                                 | -
+            CREATE TABLE pg_temp.t (a int)                               | TEMP
+            CREATE TABLE "pg_temp".t (a int)                             | TEMP
+            DROP TABLE "pg_temp_3"."t"                                   | TEMP
+            SELECT PG_TEMP.f()                                           | TEMP
+            SELECT "PG_TEMP".f()                                         | -
+            SELECT "my pg_temp", xpg_temp, pg_tempo                      | TEMP
+            SELECT "my pg_temp", xpg_temp                                | -
+            SELECT * FROM pg_namespace WHERE nspname LIKE 'pg_temp%'     | -
+            SELECT 1 INTO TEMP t                                         | TEMP
+            SELECT 1 INTO TEMPORARY TABLE t                              | TEMP
+            SELECT 1 INTO LOCAL TEMP t                                   | TEMP
+            SELECT 1 INTO GLOBAL /* x */ TEMPORARY t                     | TEMP
+            (SELECT 1 INTO TEMP t)                                       | TEMP
+            WITH a AS (SELECT 1) SELECT * INTO TEMP t FROM a             | TEMP
+            SELECT "insert" INTO TEMP t FROM a                           | TEMP
+            SELECT 1 insert INTO TEMP t                                  | TEMP
+            SELECT 1 INTO t                                              | -
+            SELECT 1 INTO UNLOGGED temp                                  | -
+            SELECT temp FROM t                                           | -
+            SELECT 1 INTO "temp"                                         | -
+            INSERT INTO temp VALUES (1)                                  | -
+            INSERT -- x<LF> INTO temp SELECT 1                           | -
+            MERGE INTO temp USING s ON true WHEN MATCHED THEN DELETE     | -
+            WITH a AS (INSERT INTO temp VALUES (1) RETURNING *) SELECT * INTO TEMP t FROM a | TEMP
+            GRANT CREATE, TEMP ON DATABASE d TO r                        | -
+            EXPLAIN SELECT 1                                             | -
+            EXPLAIN ANALYZE SELECT set_config('a.b', 'c', false)         | SETTINGS ROLE
+            EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1              | TEMP
+            EXPLAIN (ANALYZE, BUFFERS) CREATE TEMP TABLE t AS SELECT 1   | TEMP
+            EXPLAIN (ANALYZE, FORMAT json) SELECT 1 INTO TEMP t          | TEMP
+            EXPLAIN ANALYZE (SELECT 1 INTO TEMP t)                       | TEMP
+            EXPLAIN ANALYZE UPDATE t SET x = 1                           | -
+            EXPLAIN ANALYZE EXECUTE a                                    | -
+            EXPLAIN DECLARE c CURSOR WITH HOLD FOR SELECT 1              | -
+            CREATE FUNCTION f() RETURNS void SET work_mem = 1 LANGUAGE sql AS 'SET x = 1' | -
+            CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT set_config('a', 'b', false); SET x = 1; $$ | -
+            """)
+    void someWordsMustCountWhereverTheyStand(String sql, String expected) {
+        assertThat(changes(unescaped(sql), true)).isEqualTo(expected);
+    }
+
+    // Each of several statements in a text counts; a semicolon in quotes or comments does not end one.
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', quoteCharacter = '^', textBlock = """
+            SELECT 1; SET x = 1                                          | SETTINGS
+            ;;; SET x = 1 ;;;                                            | SETTINGS
+            SET x = 1; LISTEN a; SELECT pg_advisory_lock(1)              | SETTINGS LISTEN LOCKS
+            BEGIN; SET LOCAL x = 1; UPDATE t SET x = 1; COMMIT           | -
+            BEGIN;SET LOCAL x = 1;SET ROLE a;COMMIT                      | ROLE
+            SET;LISTEN a                                                 | SETTINGS LISTEN
+            SET SESSION;LISTEN a                                         | SETTINGS LISTEN
+            SET LOCAL;LISTEN a                                           | SETTINGS LISTEN
+            PREPARE;LISTEN a                                             | LISTEN PREPARED
+            PREPARE TRANSACTION 'a';SET x = 1                            | SETTINGS
+            DECLARE c CURSOR;LISTEN a                                    | LISTEN
+            DECLARE c CURSOR WITH;SET hold = 1                           | SETTINGS
+            CREATE;TEMP                                                  | -
+            CREATE;SET x = 1                                             | SETTINGS
+            SELECT 1 INTO;TEMP                                           | -
+            INSERT;SELECT 1 INTO TEMP t                                  | TEMP
+            SELECT ';SET x = 1'; LISTEN a                                | LISTEN
+            SELECT ';', '''; SET x = 1; '''                              | -
+            SELECT ''';'; SET x = 1                                      | SETTINGS
+            SELECT "; SET x = 1;"                                        | -
+            SELECT "a""; SET x = 1;"                                     | -
+            SELECT $$; SET x = 1;$$                                      | -
+            SELECT $a$; SET x = 1; $$; SET x = 1; $b$;SET x = 1;$a$; LISTEN b | LISTEN
+            SELECT 1 -- ; SET x = 1                                      | -
+            SELECT 1 /* ; SET x = 1; */ ; LISTEN a                       | LISTEN
+            INSERT INTO t VALUES (?, ?); INSERT INTO t VALUES (?, ?)     | -
+            INSERT INTO t VALUES ($1); CALL p($2)                        | UNKNOWN
+            CREATE TEMP TABLE t (a int); DECLARE c CURSOR WITH HOLD FOR SELECT 1; DO '' | TEMP CURSORS UNKNOWN
+            """)
+    void eachStatementOfTextMustCount(String sql, String expected) {
+        assertThat(changes(unescaped(sql), true)).isEqualTo(expected);
+    }
+
+    // Blanks, comments, strings, numbers and parameters are told apart as the server does it.
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', quoteCharacter = '^', textBlock = """
+            ^  <LF><CR><TAB> SET x = 1^                                  | SETTINGS
+            SET<LF>x = 1                                                 | SETTINGS
+            SET/**/x = 1                                                 | SETTINGS
+            SET--<CR>LOCAL--<LF>x = 1                                    | -
+            -- a<LF>-- b<LF>SET x = 1                                    | SETTINGS
+            -- SET x = 1                                                 | -
+            --SELECT<CR>SET x = 1                                        | SETTINGS
+            /* a */ SET x = 1                                            | SETTINGS
+            /* /* a */ ' */ SET x = 1                                    | SETTINGS
+            /* /* */ SET x = 1                                           | -
+            /*/ SET x = 1                                                | -
+            /*/**/*/ SET x = 1                                           | SETTINGS
+            /* -- */ SET x = 1                                           | SETTINGS
+            -- /*<LF>SET x = 1                                           | SETTINGS
+            SELECT 1 */**/-- ;<LF> 2; SET x = 1                          | SETTINGS
+            SELECT 1 - - 2; SET x = 1                                    | SETTINGS
+            SELECT a->>'b' <-- ; SET x = 1                               | -
+            ((( SET x = 1                                                | SETTINGS
+            ((SELECT set_config('a', 'b', false)))                       | SETTINGS ROLE
+            "set" x = 1                                                  | -
+            SELECT "set", "listen" FROM "do"                             | -
+            SELECT reset_count, set, settings FROM listen                | -
+            SETx = 1                                                     | -
+            SET$ x = 1                                                   | -
+            SETé x = 1                                                   | -
+            ſet x = 1                                                    | -
+            SELECT 'SET', E'\\'; SET x = 1; --'                           | -
+            SELECT e'\\\\'; SET x = 1; --'                                 | SETTINGS
+            SELECT 'C:\\'; SET x = 1; --'                                 | SETTINGS
+            SELECT xe'\\'; SET x = 1; --'                                 | SETTINGS
+            SELECT E'a''\\'; SET x = 1; --'                               | -
+            SELECT E'a'<LF>'\\'; SET x = 1; --'                           | -
+            SELECT E'a' -- b<LF> '\\'; SET x = 1; --'                     | -
+            SELECT E'a', '\\'; SET x = 1; --'                             | SETTINGS
+            SELECT U&'\\'; SET x = 1; --'                                 | SETTINGS
+            SELECT U&'d!0061t' UESCAPE '!'; SET x = 1                    | SETTINGS
+            SELECT u & 'a'; SET x = 1                                    | SETTINGS
+            SELECT N'a', B'0', X'F'; SET x = 1                           | SETTINGS
+            SELECT 1E'\\'; SET x = 1; --'                                 | -
+            SELECT $1; SET x = 1                                         | SETTINGS
+            SELECT $1$a$; SET x = 1; $a$; LISTEN a                       | LISTEN
+            SELECT $1a$; SET x = 1; $1a$                                 | SETTINGS
+            SELECT a$b$; SET x = 1; a$b$                                 | SETTINGS
+            SELECT $a$; SET x = 1; $A$                                   | -
+            SELECT $ä$; SET x = 1; $ä$                                   | -
+            SELECT $a b$; SET x = 1; $a b$                               | SETTINGS
+            SELECT $_1$; SET x = 1; $_1$                                 | -
+            SELECT $$a$b$; SET x = 1$$; LISTEN a                         | LISTEN
+            SELECT 1$$; SET x = 1; $$                                    | -
+            SELECT $; SET x = 1                                          | SETTINGS
+            SELECT ? -> 'a' ?? 'b'; SET x = 1                            | SETTINGS
+            SELECT {fn now()}, {d '2020-01-01'}; SET x = 1               | SETTINGS
+            SELECT 'a' {escape '\\'}; SET x = 1                           | SETTINGS
+            SELECT 'größe', "größe", größe; SET größe = 1                | SETTINGS
+            SELECT '😀;SET x = 1', 😀; LISTEN 😀                          | LISTEN
+            """)
+    void textMustBeReadAsTheServerReadsIt(String sql, String expected) {
+        assertThat(changes(unescaped(sql), true)).isEqualTo(expected);
+    }
+
+    // The driver makes a SELECT of an escaped call, or a CALL, as configured; what is not escaped is always a CALL.
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', quoteCharacter = '^', textBlock = """
+            {call f()}                            | -              | UNKNOWN
+            { CALL f(?, ?) }                      | -              | UNKNOWN
+            {? = call f(?)}                       | -              | UNKNOWN
+            {?=call f}                            | -              | UNKNOWN
+            {? = call set_config(?, ?, ?)}        | SETTINGS ROLE  | SETTINGS ROLE UNKNOWN
+            {call pg_advisory_lock(1)}            | LOCKS          | LOCKS UNKNOWN
+            call f()                              | UNKNOWN        | UNKNOWN
+            {fn f()}                              | -              | -
+            SELECT call                           | -              | -
+            """)
+    void escapedCallMustBeJudgedByWhatTheDriverMakesOfIt(String sql, String asSelect, String asCall) {
+        assertThat(changes(sql, true)).isEqualTo(asSelect);
+        assertThat(changes(sql, false)).isEqualTo(asCall);
+    }
+
+    // What is not closed ends with the text.
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "",
+                " ",
+                ";",
+                "'",
+                "\"",
+                "$",
+                "$$",
+                "$a",
+                "$a$",
+                "$1",
+                "/",
+                "/*",
+                "/*/",
+                "/**",
+                "-",
+                "--",
+                "E'",
+                "E'\\",
+                "E'\\'",
+                "E''",
+                "E'' ",
+                "U&",
+                "U&'",
+                "u&\"",
+                "\"\"",
+                "\"\"\"",
+                "(",
+                "{",
+                "{?=",
+                "?",
+                "é",
+                "\0",
+                "\ud83d",
+                "SELECT '; SET x = 1",
+                "SELECT E'\\'; SET x = 1",
+                "SELECT \"; SET x = 1",
+                "SELECT $$; SET x = 1",
+                "SELECT $a$; SET x = 1; $$",
+                "SELECT /*; SET x = 1",
+                "SELECT /* /* */; SET x = 1",
+                "INSERT INTO",
+                "CREATE",
+                "CREATE OR",
+                "SELECT 1 INTO LOCAL",
+                "DECLARE c CURSOR WITH",
+                "PREPARE TRANSACTION '"
+            })
+    void unfinishedTextMustEndWhatIsOpen(String sql) {
+        String harmless = sql.startsWith("u&\"") ? "UNKNOWN" : "-";
+        assertThat(changes(sql, false)).isEqualTo(harmless);
+    }
+
+    // Length changes nothing but the time; no text makes it read any part again and again, or fills the stack.
+    @Timeout(30)
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "(",
+                "/*",
+                "/* ",
+                "$",
+                "$a",
+                "$a$b",
+                "'",
+                "''",
+                "\"",
+                "\"\"",
+                "E'",
+                "E'\\",
+                "E''",
+                "\\",
+                "a",
+                "a$",
+                "1",
+                ";",
+                "SET ",
+                "SET SESSION ",
+                "EXPLAIN ",
+                "CREATE OR ",
+                "INTO LOCAL ",
+                "DECLARE WITH ",
+                "é",
+                " ",
+                "--",
+                "-- \n",
+                "u&",
+                "{",
+                "?, "
+            })
+    void longTextMustBeReadInOneGo(String part) {
+        String text = part.repeat(300_000);
+        SqlText.judge(text, true);
+        assertThat(named(SqlText.judge("LISTEN a; SELECT 1, " + text, true))).contains("LISTEN");
+    }
+
+    // A change at the end of a very long text is seen.
+    @Test
+    void changeAtTheEndOfLongTextMustBeSeen() {
+        String insert = "INSERT INTO t VALUES (1, 'it''s', $$;$$, \"set\", E'\\'');\n".repeat(20_000);
+        assertThat(changes(insert, true)).isEqualTo("-");
+        assertThat(changes(insert + "SET ROLE a", true)).isEqualTo("ROLE");
+    }
+
+    /** Each ends where it seems to, whatever stands around it. */
+    private static final String[] FRAGMENTS = {
+        "SET",
+        "set",
+        "RESET",
+        "LOCAL",
+        "SESSION",
+        "AUTHORIZATION",
+        "ROLE",
+        "role",
+        "\"role\"",
+        "TRANSACTION",
+        "CONSTRAINTS",
+        "CHARACTERISTICS",
+        "LISTEN",
+        "UNLISTEN",
+        "NOTIFY",
+        "CREATE",
+        "OR",
+        "REPLACE",
+        "TEMP",
+        "TEMPORARY",
+        "GLOBAL",
+        "UNLOGGED",
+        "RECURSIVE",
+        "TABLE",
+        "VIEW",
+        "SELECT",
+        "INTO",
+        "INSERT",
+        "MERGE",
+        "PREPARE",
+        "EXECUTE",
+        "EXPLAIN",
+        "ANALYZE",
+        "DECLARE",
+        "CURSOR",
+        "WITH",
+        "WITHOUT",
+        "HOLD",
+        "FOR",
+        "LOAD",
+        "DO",
+        "CALL",
+        "call",
+        "DISCARD",
+        "ALL",
+        "COPY",
+        "BEGIN",
+        "x",
+        "größe",
+        "set_config",
+        "\"set_config\"",
+        "pg_temp",
+        "\"pg_temp_3\"",
+        "\"PG_TEMP\"",
+        "pg_advisory_lock",
+        "pg_try_advisory_lock_shared",
+        "pg_advisory_xact_lock",
+        "1",
+        "1.5e3",
+        "$1",
+        "?",
+        "'SET x'",
+        "''",
+        "'it''s; LISTEN a'",
+        "'C:\\'",
+        "E'\\'; SET x'",
+        "E'a'",
+        "U&'\\0061'",
+        "N'a'",
+        "$$; SET x;$$",
+        "$a$ ' $$ $a$",
+        "\"a\"\"; SET\"",
+        "U&\"a\"",
+        ";",
+        ";",
+        ";",
+        "(",
+        ")",
+        "{",
+        "}",
+        "=",
+        ",",
+        ".",
+        "*",
+        "+",
+        "->>",
+        "::",
+        "[",
+        "]",
+        "%",
+        "&",
+        "@",
+        "u",
+        "e"
+    };
+
+    private static final String[] BLANKS = {
+        " ",
+        "\n",
+        "\t",
+        "\r\n",
+        "   ",
+        "/**/",
+        "/* SET x; ' */",
+        "/* /* \" */ $$ */",
+        "-- ; SET x '\n",
+        "--\r",
+        " /*/**/*/ "
+    };
+
+    // Any text is read to its end without failing; other blanks and comments between its tokens change nothing, nor
+    // does a
+    // memory; and a text of several statements leaves behind what these leave behind one by one.
+    @Timeout(120)
+    @Test
+    void randomTextMustBeJudgedByItsTokensAlone() {
+        long seed = Long.getLong("nanopool.seed", System.nanoTime());
+        System.out.println("SqlTextTest seed " + seed);
+        Random random = new Random(seed);
+        SqlText cached = new SqlText(true);
+        for (int round = 0; round < 100_000; round++) {
+            List<String> tokens = new ArrayList<>();
+            for (int i = random.nextInt(12); i >= 0; i--) {
+                String token = FRAGMENTS[random.nextInt(FRAGMENTS.length)];
+                if (token.equals("'C:\\'")) {
+                    tokens.add(","); // after E'...' the backslash would count
+                }
+                tokens.add(token);
+            }
+            String plain = String.join(" ", tokens);
+            int changes = SqlText.judge(plain, true);
+            String message = "seed " + seed + ", round " + round + ": " + plain;
+            assertThat(cached.changes(plain)).as(message).isEqualTo(changes);
+
+            StringBuilder other = new StringBuilder();
+            for (String token : tokens) {
+                for (int blanks = random.nextInt(3); blanks >= 0; blanks--) {
+                    other.append(BLANKS[random.nextInt(BLANKS.length)]);
+                }
+                other.append(token);
+            }
+            assertThat(SqlText.judge(other.toString(), true))
+                    .as("%s, written as %s", message, other)
+                    .isEqualTo(changes);
+
+            int one = 0;
+            int from = 0;
+            for (int i = 0; i <= tokens.size(); i++) {
+                if (i == tokens.size() || tokens.get(i).equals(";")) {
+                    one |= SqlText.judge(String.join(" ", tokens.subList(from, i)), true);
+                    from = i + 1;
+                }
+            }
+            assertThat(one).as(message).isEqualTo(changes);
+        }
+    }
+
+    // Any characters in any order are read to the end without failing; without a key word they change nothing, except
+    // that
+    // U&"..." may be any name, and take nothing away from the statement before them.
+    @Timeout(120)
+    @Test
+    void randomCharactersMustBeReadToTheEnd() {
+        long seed = Long.getLong("nanopool.seed", System.nanoTime());
+        System.out.println("SqlTextTest seed " + seed);
+        Random random = new Random(seed);
+        String characters = "'\"$\\;/*-{}()?=&eEuUa1_é \n\0\ud83d";
+        for (int round = 0; round < 100_000; round++) {
+            StringBuilder text = new StringBuilder();
+            for (int i = random.nextInt(30); i > 0; i--) {
+                text.append(characters.charAt(random.nextInt(characters.length())));
+            }
+            int changes = SqlText.judge("LISTEN a;" + text, false);
+            assertThat(changes | Change.UNKNOWN.bit())
+                    .as("seed %d: %s", seed, text)
+                    .isEqualTo(Change.LISTEN.bit() | Change.UNKNOWN.bit());
+        }
+    }
+
+    // However many texts there are, only so many are remembered, and what is forgotten is judged the same again.
+    @Test
+    void memoryMustStayBoundedWhateverTheNumberOfTexts() {
+        SqlText sqlText = new SqlText(true);
+        String[] statements = {"SET x = ", "LISTEN a", "SELECT pg_advisory_lock", "CREATE TEMP TABLE t", "SELECT "};
+        for (int i = 0; i < 100_000; i++) {
+            String sql = statements[i % statements.length] + i;
+            assertThat(sqlText.changes(sql)).isEqualTo(SqlText.judge(sql, true));
+            assertThat(sqlText.changes(sql)).isEqualTo(SqlText.judge(sql, true));
+            assertThat(sqlText.remembered()).isBetween(1, SqlText.MOST_REMEMBERED);
+        }
+    }
+
+    // A text too long to be remembered is judged each time, the same.
+    @Test
+    void veryLongTextMustNotBeRemembered() {
+        SqlText sqlText = new SqlText(true);
+        String longest = "SET x = 1" + " ".repeat(SqlText.LONGEST_REMEMBERED - 9);
+        assertThat(named(sqlText.changes(longest + " "))).isEqualTo("SETTINGS");
+        assertThat(sqlText.remembered()).isZero();
+        assertThat(named(sqlText.changes(longest + " "))).isEqualTo("SETTINGS");
+        assertThat(named(sqlText.changes(longest))).isEqualTo("SETTINGS");
+        assertThat(sqlText.remembered()).isEqualTo(1);
+    }
+
+    // Threads that share the memory get the answers they would get alone; at most one text each goes beyond the bound.
+    @Timeout(60)
+    @Test
+    void threadsMustGetTheSameAnswersFromOneMemory() throws Exception {
+        int threads = 4;
+        SqlText sqlText = new SqlText(true);
+        CyclicBarrier start = new CyclicBarrier(threads);
+        try (ExecutorService executor = Executors.newFixedThreadPool(threads)) {
+            List<Future<?>> runs = new ArrayList<>();
+            for (int thread = 0; thread < threads; thread++) {
+                int offset = thread * 500;
+                runs.add(executor.submit(() -> {
+                    start.await();
+                    for (int i = 0; i < 20_000; i++) {
+                        int number = (i + offset) % 5_000;
+                        String sql = (number % 2 == 0 ? "LISTEN a" : "SELECT a") + number;
+                        assertThat(sqlText.changes(sql)).isEqualTo(number % 2 == 0 ? Change.LISTEN.bit() : 0);
+                        assertThat(sqlText.remembered()).isLessThan(SqlText.MOST_REMEMBERED + threads);
+                    }
+                    return null;
+                }));
+            }
+            for (Future<?> run : runs) {
+                run.get();
+            }
+        }
+    }
+
+    // A set of changes is as wide as an int allows: each has a bit of its own.
+    @Test
+    void eachChangeMustHaveItsOwnBit() {
+        int all = Arrays.stream(Change.values()).mapToInt(Change::bit).reduce(0, (a, b) -> a | b);
+        assertThat(Integer.bitCount(all)).isEqualTo(Change.values().length);
+    }
+}
