@@ -88,6 +88,25 @@ public final class ForwardingGenerator extends AbstractProcessor {
     /** Types whose values can lead back to the driver's connection: results pass {@code wrap}, arguments the reverse. */
     private static final List<String> WRAPPED = List.of("java.sql.ResultSet", "java.sql.Array", "java.lang.Object");
 
+    /** Types whose getters read what is in memory. */
+    private static final Set<String> READ = Set.of("java.sql.ResultSet", "java.sql.Array");
+
+    /** Methods whose first argument is SQL text begin like this. */
+    private static final List<String> TEXT = List.of("execute", "addBatch", "prepare");
+
+    /** Methods of a connection that speak to the server, besides the statements' {@code execute...}. */
+    private static final Set<String> SPEAKING = Set.of(
+            "commit",
+            "rollback",
+            "setSavepoint",
+            "releaseSavepoint",
+            "isValid",
+            "getSchema",
+            "setSchema",
+            "getTransactionIsolation",
+            "setTransactionIsolation",
+            "getNotifications");
+
     private final Path out;
 
     private ForwardingGenerator(Path out) {
@@ -149,12 +168,13 @@ public final class ForwardingGenerator extends AbstractProcessor {
         if (forwarding.field != null) {
             text.append("    final %s %s;\n\n".formatted(forwarding.delegateType, forwarding.field));
             boolean root = forwarding.superclass == null;
-            text.append("    %s(%s%s %s) {\n"
+            text.append("    %s(%s%s %s)%s {\n"
                     .formatted(
                             forwarding.name,
                             root ? "" : "PhysicalConnection physical, ClientConnection client, ",
                             forwarding.delegateType,
-                            forwarding.field));
+                            forwarding.field,
+                            root ? "" : " throws java.sql.SQLException"));
             if (!root) {
                 text.append("        super(physical, client, %s);\n".formatted(forwarding.field));
             }
@@ -171,6 +191,16 @@ public final class ForwardingGenerator extends AbstractProcessor {
         if (forwarding.superclass == null) {
             text.append("\n    /** Told of every failure of the driver before it reaches the caller. */\n");
             text.append("    abstract void note(Throwable failure);\n");
+            if (methods.contains("= enter();")) {
+                text.append("\n    /** Before the server is spoken to. */\n");
+                text.append("    abstract PhysicalConnection enter() throws java.sql.SQLException;\n");
+                text.append("\n    /** After the server has answered, or failed. */\n");
+                text.append("    abstract void exit(PhysicalConnection speaking);\n");
+            }
+            if (methods.contains("(sql(")) {
+                text.append("\n    /** Told of SQL text that may be executed; answers what the driver is to get. */\n");
+                text.append("    abstract String sql(String text) throws java.sql.SQLException;\n");
+            }
             for (String type : WRAPPED) {
                 if (methods.contains("return wrap(") && methods.contains("public " + type + " ")) {
                     text.append("\n    /** The client's object for the driver's. */\n");
@@ -231,33 +261,48 @@ public final class ForwardingGenerator extends AbstractProcessor {
         String target = forwarding.field != null
                 ? forwarding.field
                 : thrown.contains("java.sql.SQLException") ? "delegate()" : "delegateUnchecked()";
-        String call = target + "." + method.getSimpleName() + "(" + String.join(", ", arguments) + ")";
+        String name = method.getSimpleName().toString();
+        boolean hasText = TEXT.stream().anyMatch(name::startsWith)
+                && !arguments.isEmpty()
+                && method.getParameters().get(0).asType().toString().equals("java.lang.String");
+        if (hasText) {
+            arguments.set(0, "sql(" + arguments.get(0) + ")");
+        }
+        // Whoever speaks to the server is known to do so until the answer is there.
+        boolean isSpeaking = name.startsWith("execute") || SPEAKING.contains(name);
+        String call = target + "." + name + "(" + String.join(", ", arguments) + ")";
         String returned = type(method.getReturnType());
         if (WRAPPED.contains(returned)) {
             call = "wrap(" + call + ")";
         }
+        // What a result's getter throws for a wrong argument says nothing against the connection.
+        boolean isRead = READ.contains(forwarding.delegateType) && name.matches("(get|find|is|was).*");
         List<String> caught = new ArrayList<>(thrown);
-        caught.add("RuntimeException");
+        if (!isRead) {
+            caught.add("RuntimeException");
+        }
         caught.add("Error");
         return """
                     @Override
                     public %s%s %s(%s)%s {
-                        try {
+                %s        try {
                             %s%s;
                         } catch (%s failure) {
                             note(failure);
                             throw failure;
-                        }
+                        }%s
                     }
                 """.formatted(
                         typeParameters,
                         returned,
-                        method.getSimpleName(),
+                        name,
                         String.join(", ", parameters),
                         thrown.isEmpty() ? "" : " throws " + String.join(", ", thrown),
+                        isSpeaking ? "        PhysicalConnection speaking = enter();\n" : "",
                         returned.equals("void") ? "" : "return ",
                         call,
-                        String.join(" | ", caught));
+                        String.join(" | ", caught),
+                        isSpeaking ? " finally {\n            exit(speaking);\n        }" : "");
     }
 
     /** The type as source text, without the type annotations of the driver. */

@@ -6,4 +6,6 @@ module dev.nanopool {
     requires static transitive org.jspecify;
 
     exports dev.nanopool;
+    exports dev.nanopool.driver to
+            org.postgresql.jdbc;
 }

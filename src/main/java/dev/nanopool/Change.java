@@ -25,11 +25,13 @@ enum Change {
     PREPARED,
     /** DECLARE ... WITH HOLD. */
     CURSORS,
-    /** Anything: DO, CALL, LOAD, the driver's own class unwrapped. */
-    UNKNOWN;
+    /** Anything in the server: DO, CALL, LOAD. */
+    UNKNOWN,
+    /** Anything in the server and in the driver: the driver's own class, unwrapped. */
+    UNWRAPPED;
 
     /** This change in a set of changes. */
-    @SuppressWarnings("EnumOrdinal") // the bits are kept nowhere: the order may change
+    @SuppressWarnings("EnumOrdinal") // the order says only what is local; nothing is stored
     int bit() {
         return 1 << ordinal();
     }

@@ -1,6 +1,5 @@
 package dev.nanopool;
 
-import dev.nanopool.SessionState.Change;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.sql.Array;
@@ -11,12 +10,18 @@ import java.sql.DatabaseMetaData;
 import java.sql.PreparedStatement;
 import java.sql.SQLClientInfoException;
 import java.sql.SQLException;
+import java.sql.SQLTransactionRollbackException;
 import java.sql.Statement;
 import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.Executor;
 import org.jspecify.annotations.Nullable;
+import org.postgresql.copy.CopyManager;
 import org.postgresql.core.BaseConnection;
+import org.postgresql.fastpath.Fastpath;
+import org.postgresql.jdbc.AutoSave;
+import org.postgresql.replication.PGReplicationConnection;
+import org.postgresql.util.PGobject;
 
 /**
  * What {@code client()} returns: a lease as a {@code Connection}. Closed once, whoever calls; afterwards every method
@@ -51,8 +56,35 @@ final class ClientConnection extends ForwardingConnection {
     /** The connection, while the lease lasts. */
     PhysicalConnection physical() throws SQLException {
         PhysicalConnection current = physical;
-        if (current == null) throw new SQLException(pool.name() + ": this client is closed", "08003");
+        if (current == null) throw closedException();
         return current;
+    }
+
+    private SQLException closedException() {
+        return new SQLException(pool.name() + ": this client is closed", "08003");
+    }
+
+    /** Whether the lease has ended, by whomsoever. */
+    boolean isEnded() {
+        return physical == null;
+    }
+
+    @Override
+    PhysicalConnection enter() throws SQLException {
+        PhysicalConnection current = physical();
+        if (!current.enter(this)) throw closedException();
+        return current;
+    }
+
+    @Override
+    void exit(PhysicalConnection speaking) {
+        speaking.exit();
+    }
+
+    @Override
+    String sql(String text) throws SQLException {
+        if (text != null) physical().session.sent(text, pool.sqlText().changes(text));
+        return text;
     }
 
     private PhysicalConnection changing(Change change) throws SQLException {
@@ -190,16 +222,55 @@ final class ClientConnection extends ForwardingConnection {
         return new ClientMetaData(physical(), this);
     }
 
+    /** The client itself where it will do; else the driver's object, with which anything can be done. */
     @Override
     public <T> T unwrap(Class<T> type) throws SQLException {
         physical();
-        return type.isInstance(this) ? type.cast(this) : super.unwrap(type);
+        if (type.isInstance(this)) return type.cast(this);
+        T driver = super.unwrap(type);
+        changing(Change.UNWRAPPED);
+        return driver;
     }
 
     @Override
     public boolean isWrapperFor(Class<?> type) throws SQLException {
         physical();
         return type.isInstance(this) || super.isWrapperFor(type);
+    }
+
+    // What costs no round trip
+
+    @Override
+    public int getTransactionIsolation() throws SQLException {
+        SessionState session = physical().session;
+        Integer known = session.knownIsolation();
+        if (known != null) return known;
+        int level = super.getTransactionIsolation();
+        session.learnIsolation(level);
+        return level;
+    }
+
+    @Override
+    public @Nullable String getSchema() throws SQLException {
+        SessionState session = physical().session;
+        String known = session.knownSchema();
+        if (known != null) return known;
+        String schema = super.getSchema();
+        session.learnSchema(schema);
+        return schema;
+    }
+
+    /**
+     * Commits. The driver answers the commit of a failed transaction by a silent rollback; with {@code strictCommit} that
+     * is an exception, and the transaction is still to be rolled back.
+     */
+    @Override
+    public void commit() throws SQLException {
+        if (pool.isStrictCommit() && physical().session.hasFailed()) {
+            throw new SQLTransactionRollbackException(
+                    pool.name() + ": the transaction has failed, and cannot be committed; roll it back", "25P02");
+        }
+        super.commit();
     }
 
     // What the next client must not see
@@ -254,6 +325,85 @@ final class ClientConnection extends ForwardingConnection {
     @Override
     public void setClientInfo(Properties properties) throws SQLClientInfoException {
         changingClientInfo().setClientInfo(properties);
+    }
+
+    @Override
+    public void setPrepareThreshold(int threshold) {
+        changingDriver();
+        super.setPrepareThreshold(threshold);
+    }
+
+    @Override
+    public void setDefaultFetchSize(int fetchSize) throws SQLException {
+        changing(Change.DRIVER);
+        super.setDefaultFetchSize(fetchSize);
+    }
+
+    @Override
+    public void setQueryTimeout(int seconds) throws SQLException {
+        changing(Change.DRIVER);
+        super.setQueryTimeout(seconds);
+    }
+
+    @Override
+    public void setAutosave(AutoSave autosave) {
+        changingDriver();
+        super.setAutosave(autosave);
+    }
+
+    @Override
+    public void setAdaptiveFetch(boolean adaptiveFetch) {
+        changingDriver();
+        super.setAdaptiveFetch(adaptiveFetch);
+    }
+
+    private void changingDriver() {
+        delegateUnchecked(); // fails if the client is closed
+        PhysicalConnection current = physical;
+        if (current != null) current.session.changed(Change.DRIVER);
+    }
+
+    /** The driver cannot forget a type: the connection is replaced after this lease. */
+    @Override
+    @SuppressWarnings("deprecation")
+    public void addDataType(String type, String className) {
+        forgetAfterwards();
+        super.addDataType(type, className);
+    }
+
+    @Override
+    public void addDataType(String type, Class<? extends PGobject> klass) throws SQLException {
+        forgetAfterwards();
+        super.addDataType(type, klass);
+    }
+
+    private void forgetAfterwards() {
+        PhysicalConnection current = physical;
+        if (current != null) current.session.irreversible();
+    }
+
+    @Override
+    public CopyManager getCopyAPI() throws SQLException {
+        return new ClientCopyManager(this);
+    }
+
+    /** Calls any function of the server by its number. */
+    @Override
+    @SuppressWarnings("deprecation")
+    public Fastpath getFastpathAPI() throws SQLException {
+        changing(Change.UNKNOWN);
+        return super.getFastpathAPI();
+    }
+
+    @Override
+    public PGReplicationConnection getReplicationAPI() {
+        forgetAfterwards();
+        return super.getReplicationAPI();
+    }
+
+    @Override
+    public void cancelQuery() throws SQLException {
+        physical().cancel(this, super::cancelQuery);
     }
 
     private Connection changingClientInfo() throws SQLClientInfoException {

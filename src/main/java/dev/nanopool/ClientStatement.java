@@ -5,6 +5,7 @@ import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseStatement;
 
@@ -13,12 +14,27 @@ class ClientStatement extends ForwardingStatement {
     private final PhysicalConnection physical;
     private final ClientConnection client;
     private @Nullable ClientResultSet last;
+    private long timeoutNanos; // of the query timeout; 0: none
+    private long deadlineNanos;
 
-    ClientStatement(PhysicalConnection physical, ClientConnection client, Statement statement) {
+    ClientStatement(PhysicalConnection physical, ClientConnection client, Statement statement) throws SQLException {
         super((BaseStatement) statement);
         this.physical = physical;
         this.client = client;
+        this.timeoutNanos = physical.session.queryTimeoutNanos();
         physical.statements.add(this);
+    }
+
+    @Override
+    final PhysicalConnection enter() throws SQLException {
+        if (!physical.enter(client)) throw new SQLException("this statement is closed, with its client", "55000");
+        if (timeoutNanos > 0) deadlineNanos = System.nanoTime() + timeoutNanos;
+        return physical;
+    }
+
+    @Override
+    final String sql(String text) throws SQLException {
+        return client.sql(text);
     }
 
     @Override
@@ -53,6 +69,25 @@ class ClientStatement extends ForwardingStatement {
     static @Nullable ResultSet wrapForeign(
             PhysicalConnection physical, ClientConnection client, @Nullable ResultSet rows) throws SQLException {
         return rows == null ? null : new ClientStatement(physical, client, rows.getStatement()).wrap(rows);
+    }
+
+    /** Cancels what this client executes, and nothing of the next one's. */
+    @Override
+    public void cancel() throws SQLException {
+        physical.cancel(client, super::cancel);
+    }
+
+    @Override
+    public void setQueryTimeout(int seconds) throws SQLException {
+        super.setQueryTimeout(seconds);
+        timeoutNanos = TimeUnit.SECONDS.toNanos(seconds);
+    }
+
+    /** An execution that reached its timeout may have been cancelled by the driver, even if its answer came. */
+    @Override
+    final void exit(PhysicalConnection speaking) {
+        if (timeoutNanos > 0 && System.nanoTime() - deadlineNanos >= 0) speaking.cancelled = true;
+        speaking.exit();
     }
 
     @Override

@@ -12,6 +12,10 @@ public enum CloseReason {
     INTERRUPTED("closed by interrupt"),
     /** The client called {@code abort}. */
     ABORTED("aborted by the client"),
+    /** Its lease was ended while another thread still used it, or with a COPY open. */
+    BUSY("still in use after its lease"),
+    /** The lease did what no statement undoes, such as {@code addDataType}. */
+    IRREVERSIBLE("changed in a way that cannot be undone"),
     /** What the last lease had changed could not be undone in time. */
     RESET_FAILED("reset failed"),
     /** It was older than {@code maxLifetime}. */
@@ -35,7 +39,7 @@ public enum CloseReason {
 
     /** Whether the server may still execute what the client sent last. */
     boolean leavesAStatementRunning() {
-        return this == CUT || this == ABORTED || this == INTERRUPTED;
+        return this == CUT || this == ABORTED || this == INTERRUPTED || this == BUSY;
     }
 
     /** Returns the phrase that logs show. */

@@ -1,5 +1,7 @@
 package dev.nanopool;
 
+import dev.nanopool.driver.PoolSocketFactory;
+import java.net.Socket;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
 import java.sql.SQLException;
@@ -15,6 +17,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 import org.postgresql.Driver;
 import org.postgresql.PGProperty;
 import org.postgresql.core.BaseConnection;
@@ -86,6 +89,8 @@ final class Connector {
             Map.entry("sslmode", "tls"),
             Map.entry("connectTimeout", "connectTimeout"),
             Map.entry("loginTimeout", "connectTimeout"),
+            Map.entry("connectExecutor", "connectTimeout: the pool connects on threads of its own"),
+            Map.entry("connectExecutorArg", "connectTimeout: the pool connects on threads of its own"),
             Map.entry("PGHOST", "the URL"),
             Map.entry("PGPORT", "the URL"),
             Map.entry("PGDBNAME", "the URL"));
@@ -97,6 +102,7 @@ final class Connector {
                 throw new IllegalArgumentException(
                         "driverProperty: \"" + name + "\" is set by the pool; use " + POOLS_OWN.get(name));
             }
+            ConnectionUrl.checkSupported("driverProperty", name);
         }
         Map<String, String> given = new HashMap<>(config.url.properties);
         given.putAll(config.driverProperties);
@@ -126,26 +132,50 @@ final class Connector {
         }
     }
 
+    /** Whether the driver turns {@code {call f()}} into a SELECT, as it does unless told otherwise. */
+    boolean isCallSelect() {
+        return properties
+                .getProperty(PGProperty.ESCAPE_SYNTAX_CALL_MODE.getName(), "select")
+                .equals("select");
+    }
+
     private static boolean isSystemRoots(PoolConfig config) {
         return "system"
                 .equals(config.driverProperties.getOrDefault("sslrootcert", config.url.properties.get("sslrootcert")));
     }
 
     /**
-     * Opens a connection on a thread of its own, which the deadline interrupts: that closes its socket. The driver's
+     * A connection and its TCP socket.
+     *
+     * @param socket the socket below TLS; null if the user has a socket factory of its own
+     */
+    record Opened(BaseConnection connection, @Nullable Socket socket) {
+        void abort() throws SQLException {
+            PoolSocketFactory.close(socket);
+            connection.abort(Runnable::run);
+        }
+    }
+
+    /**
+     * Opens a connection on a thread of its own; when the deadline has passed its socket is closed under it. The driver's
      * exceptions pass unchanged.
      */
-    BaseConnection open() throws SQLException {
-        var result = new CompletableFuture<BaseConnection>();
+    Opened open() throws SQLException {
+        String key = PoolSocketFactory.newKey();
+        var result = new CompletableFuture<Opened>();
         var builder = warm ? Thread.ofVirtual() : Thread.ofPlatform().daemon();
-        Thread thread = builder.name("nanopool-" + config.name + "-connect").start(() -> {
+        Thread thread = builder.name("nanopool-" + config.name + "-connect").unstarted(() -> {
             try {
-                BaseConnection connection = login();
-                if (!result.complete(connection)) connection.close(); // too late
+                Opened opened = login(key);
+                if (!result.complete(opened)) opened.abort(); // too late
             } catch (Throwable e) {
                 result.completeExceptionally(e);
+            } finally {
+                PoolSocketFactory.finish(key);
             }
         });
+        thread.setContextClassLoader(Connector.class.getClassLoader()); // where the driver finds the socket factory
+        thread.start();
         SQLException refused;
         try {
             return result.get(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
@@ -163,39 +193,37 @@ final class Connector {
             Thread.currentThread().interrupt();
             refused = new SQLException(config.name + ": interrupted while opening a connection", "08000", e);
         }
-        result.completeExceptionally(refused);
-        thread.interrupt();
-        // The connection may have come between the two: then it is nobody's, and closed here.
-        if (!result.isCompletedExceptionally()) result.join().abort(Runnable::run);
+        // The connection may come between the two: then it is nobody's, and ended here.
+        if (!result.completeExceptionally(refused) && !result.isCompletedExceptionally())
+            result.join().abort();
+        PoolSocketFactory.cut(key);
+        thread.interrupt(); // it may wait for the credentials
         throw refused;
     }
 
-    private BaseConnection login() throws SQLException {
+    private Opened login(String key) throws SQLException {
         Properties login = new Properties();
         login.putAll(properties);
         Credentials credentials = config.credentials.get();
         login.setProperty(PGProperty.USER.getName(), credentials.user());
         if (!credentials.password().isEmpty()) login.setProperty(PGProperty.PASSWORD.getName(), credentials.password());
-        boolean bounded = login.getProperty(PGProperty.SOCKET_TIMEOUT.getName()) == null;
-        if (bounded) {
-            // Bounds each read of the login where an interrupt cannot: on a platform thread.
-            login.setProperty(
-                    PGProperty.SOCKET_TIMEOUT.getName(), properties.getProperty(PGProperty.CONNECT_TIMEOUT.getName()));
+        if (login.putIfAbsent(PGProperty.SOCKET_FACTORY.getName(), PoolSocketFactory.class.getName()) == null) {
+            login.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), key);
         }
         BaseConnection connection = (BaseConnection) DRIVER.connect(url, login);
         if (connection == null)
             throw new SQLException(config.name + ": the driver does not understand its URL", "08001");
+        var opened = new Opened(connection, PoolSocketFactory.finish(key));
         try {
-            if (bounded) connection.setNetworkTimeout(Runnable::run, 0);
             if (config.initSql != null) {
                 try (Statement statement = connection.createStatement()) {
                     statement.execute(config.initSql);
                 }
             }
             warm = true;
-            return connection;
+            return opened;
         } catch (Throwable e) {
-            connection.abort(Runnable::run);
+            opened.abort();
             throw e;
         }
     }

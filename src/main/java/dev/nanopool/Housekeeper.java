@@ -56,6 +56,7 @@ final class Housekeeper {
             long now = Pool.nanoTime();
             coarseNanos = now;
             long wait = Math.min(queue.expire(now) - now, TICK_NANOS);
+            pool.enforceDeadlines(now);
             if (now - sweepNanos >= SWEEP_NANOS) {
                 sweepNanos = now;
                 pool.sweep();

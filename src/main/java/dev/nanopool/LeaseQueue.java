@@ -44,6 +44,7 @@ final class LeaseQueue<T> {
     private final int maxWaiters;
     private final LongSupplier clock; // nanoseconds since the pool began: never negative, so that < compares
     private final Runnable vacancy; // takes over a permit to which nothing idle belongs
+    private final Runnable putBack = this::release; // what else can be done with such a permit
 
     LeaseQueue(int maxWaiters, LongSupplier clock, Runnable vacancy, Runnable alarm) {
         this.maxWaiters = maxWaiters;
@@ -52,9 +53,15 @@ final class LeaseQueue<T> {
         this.waiters = new WaitingLine(alarm);
     }
 
-    /** An idle item at once, or null. Never overtakes a waiter. */
+    /** An idle item at once, or null. Never overtakes a waiter. Who is going to wait has one opened by {@link #take}. */
     @Nullable
     T tryTake() {
+        return waiters.isEmpty() ? takeIdle() : null;
+    }
+
+    /** As {@link #tryTake}, for who does not wait: where nothing is idle and something may be opened, that begins. */
+    @Nullable
+    T tryTakeOrOpen() {
         return waiters.isEmpty() ? available(vacancy) : null;
     }
 
@@ -104,7 +111,7 @@ final class LeaseQueue<T> {
     /** Takes out an idle item with its permit, to look at it and give it back; null: none is idle. */
     @Nullable
     T takeIdle() {
-        return available(this::release);
+        return available(putBack);
     }
 
     /** Takes a free permit out, and with it an idle item if there is one. False: no permit is free. */

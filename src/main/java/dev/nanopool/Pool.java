@@ -43,6 +43,8 @@ import org.jspecify.annotations.Nullable;
 public final class Pool implements AutoCloseable {
     private static final Logger LOGGER = System.getLogger("dev.nanopool");
     private static final Duration DRAIN = Duration.ofSeconds(5);
+    private static final Duration RESET_TIMEOUT = Duration.ofSeconds(5);
+    private static final int MOST_SITES = 1_000;
     private static final long START_NANOS = System.nanoTime();
 
     // capacity: permits in circulation, wherever they are; target: how many there shall be (0 when suspended or
@@ -60,6 +62,9 @@ public final class Pool implements AutoCloseable {
     private final LeaseQueue<PhysicalConnection> queue;
     private final Housekeeper housekeeper;
     private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
+    private final Set<Reset> resets = ConcurrentHashMap.newKeySet();
+    private final Set<String> sites = ConcurrentHashMap.newKeySet(); // that left a transaction open
+    private final SqlText sqlText;
     private final Semaphore connects; // opens at the same time
     private final AtomicInteger opening = new AtomicInteger(); // permits in open(), those that back off included
     private final AtomicInteger generation = new AtomicInteger();
@@ -73,7 +78,7 @@ public final class Pool implements AutoCloseable {
     private final LongAdder lost = new LongAdder();
     private final LongAdder timeouts = new LongAdder();
     private final LongAdder rejected = new LongAdder();
-    private final LongAdder reset = new LongAdder();
+    private final LongAdder resetCount = new LongAdder();
     private final LongAdder waited = new LongAdder();
     private final LongAdder pastLeases = new LongAdder(); // of connections that are closed
     private final Histogram waits = new Histogram();
@@ -85,11 +90,26 @@ public final class Pool implements AutoCloseable {
         CLOSED
     }
 
+    /** A reset under way. Either it ends, or the housekeeper ends it: who sets {@code ended} first. */
+    private static final class Reset {
+        final PhysicalConnection connection;
+        final Thread thread;
+        final long deadlineNanos;
+        final AtomicBoolean ended = new AtomicBoolean();
+
+        Reset(PhysicalConnection connection, Thread thread, long deadlineNanos) {
+            this.connection = connection;
+            this.thread = thread;
+            this.deadlineNanos = deadlineNanos;
+        }
+    }
+
     private record OpenFailure(Throwable cause, long nanos) {}
 
     private Pool(PoolConfig config) {
         this.config = config;
         this.connector = new Connector(config);
+        this.sqlText = new SqlText(connector.isCallSelect());
         this.connects = new Semaphore(config.connectParallelism);
         this.size = config.size;
         this.target = config.size;
@@ -282,11 +302,29 @@ public final class Pool implements AutoCloseable {
 
     /** The end of a lease, on the client's thread: no I/O, no exception. */
     void giveBack(PhysicalConnection connection) {
+        if (connection.isBusy()) {
+            discard(connection, CloseReason.BUSY);
+            return;
+        }
         closeStatements(connection);
         endLease(connection);
         if (connection.isBroken()) discard(connection, reason(connection));
-        else if (connection.session.isClean()) requeue(connection);
-        else background("reset", () -> reset(connection));
+        else if (connection.session.isIrreversible()) discard(connection, CloseReason.IRREVERSIBLE);
+        else if (!connection.cancelled && isReset(connection)) requeue(connection);
+        else {
+            if (!connection.session.isIdle()) transactionLeftOpen(connection);
+            background("reset", () -> reset(connection));
+        }
+    }
+
+    /** Whether nothing is left to undo that takes a round trip. */
+    private static boolean isReset(PhysicalConnection connection) {
+        try {
+            return connection.session.resetLocally();
+        } catch (SQLException | RuntimeException e) {
+            connection.note(e);
+            return false;
+        }
     }
 
     private static void closeStatements(PhysicalConnection connection) {
@@ -305,18 +343,61 @@ public final class Pool implements AutoCloseable {
         if (connection.timed) uses.record(nanoTime() - connection.leasedNanos);
         connection.owner = null;
         connection.client = null;
+        connection.copy = null;
     }
 
+    /** On a thread of the pool, which the housekeeper ends when it takes too long. */
     private void reset(PhysicalConnection connection) {
+        var reset = new Reset(connection, Thread.currentThread(), nanoTime() + RESET_TIMEOUT.toNanos());
+        resets.add(reset);
+        CloseReason failed = CloseReason.RESET_FAILED;
         try {
+            if (connection.cancelled) connection.quarantine(RESET_TIMEOUT);
             connection.session.reset();
-            reset.increment();
-            requeue(connection);
+            resetCount.increment();
+            failed = null;
         } catch (SQLException | RuntimeException e) {
-            connection.note(e);
-            LOGGER.log(Level.DEBUG, () -> name() + ": reset failed, connection replaced", e);
-            discard(connection, connection.isBroken() ? reason(connection) : CloseReason.RESET_FAILED);
+            if (PhysicalConnection.isFatal(e)) connection.note(e);
+            LOGGER.log(Level.DEBUG, () -> name() + ": reset failed", e);
         }
+        boolean inTime = reset.ended.compareAndSet(false, true);
+        resets.remove(reset);
+        if (connection.isBroken() && inTime) discard(connection, reason(connection));
+        else if (failed != null || !inTime) discard(connection, CloseReason.RESET_FAILED);
+        else requeue(connection);
+    }
+
+    /** Ends the resets that take too long. Called by the housekeeper: no I/O. */
+    void enforceDeadlines(long nowNanos) {
+        for (Reset reset : resets) {
+            if (reset.deadlineNanos <= nowNanos && reset.ended.compareAndSet(false, true)) {
+                reset.connection.kill(
+                        new SQLException(name() + ": no reset within " + RESET_TIMEOUT.toMillis() + " ms", "08000"));
+                reset.thread.interrupt(); // it may wait for a lock of the driver
+            }
+        }
+    }
+
+    /** Tells of a transaction that a client left open, once for each place that closed it. */
+    private void transactionLeftOpen(PhysicalConnection connection) {
+        if (sites.size() >= MOST_SITES) return;
+        String site = StackWalker.getInstance()
+                .walk(frames -> frames.dropWhile(frame -> isOwn(frame.getClassName()))
+                        .findFirst()
+                        .map(StackWalker.StackFrame::toString)
+                        .orElse("unknown"));
+        if (!sites.add(site)) return;
+        String sql = connection.session.opener();
+        LOGGER.log(
+                Level.WARNING,
+                () -> name() + ": a client was closed in a transaction, which is rolled back; closed at " + site
+                        + "; begun by: " + sql);
+        tell(listener -> listener.transactionLeftOpen(name(), site, sql));
+    }
+
+    private static boolean isOwn(String className) {
+        int dot = className.lastIndexOf('.');
+        return dot >= 0 && className.substring(0, dot).equals(Pool.class.getPackageName());
     }
 
     private static CloseReason reason(PhysicalConnection connection) {
@@ -351,7 +432,8 @@ public final class Pool implements AutoCloseable {
             lost.increment();
             LOGGER.log(
                     Level.WARNING,
-                    () -> "%s: connection lost (backend %d): %s".formatted(name(), connection.backendPid, failure));
+                    () -> "%s: connection lost (backend %d): %s"
+                            .formatted(name(), connection.backendPid, failure == null ? "closed by the driver" : failure));
         }
         background("close", () -> {
             try {
@@ -482,7 +564,7 @@ public final class Pool implements AutoCloseable {
                 + Connector.jittered(
                                 config.maxLifetime, ThreadLocalRandom.current().nextDouble())
                         .toNanos();
-        var connection = new PhysicalConnection(raw, expires, current);
+        var connection = new PhysicalConnection(raw, config.resetMode, expires, current);
         connections.add(connection);
         opened.increment();
         Duration took = Duration.ofNanos(nanoTime() - startNanos);
@@ -666,7 +748,7 @@ public final class Pool implements AutoCloseable {
                 closedCount.sum(),
                 lost.sum(),
                 0,
-                reset.sum(),
+                resetCount.sum(),
                 waits.percentile(50, unwaited),
                 waits.percentile(99, unwaited),
                 waits.percentile(99.9, unwaited),
@@ -688,6 +770,14 @@ public final class Pool implements AutoCloseable {
 
     boolean isClosed() {
         return state == State.CLOSED;
+    }
+
+    SqlText sqlText() {
+        return sqlText;
+    }
+
+    boolean isStrictCommit() {
+        return config.strictCommit;
     }
 
     String name() {

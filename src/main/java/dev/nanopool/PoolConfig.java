@@ -31,6 +31,8 @@ public final class PoolConfig {
     final Map<String, String> driverProperties;
     final @Nullable String initSql;
     final PoolListener listener;
+    final ResetMode resetMode;
+    final boolean strictCommit;
 
     private PoolConfig(Builder builder) {
         url = ConnectionUrl.parse(builder.url);
@@ -52,6 +54,8 @@ public final class PoolConfig {
         driverProperties = Map.copyOf(builder.driverProperties);
         initSql = builder.initSql;
         listener = builder.listener;
+        resetMode = builder.resetMode;
+        strictCommit = builder.strictCommit;
         Connector.check(this);
     }
 
@@ -124,6 +128,8 @@ public final class PoolConfig {
         private @Nullable Supplier<Credentials> credentials;
         private @Nullable String initSql;
         private PoolListener listener = new PoolListener() {};
+        private ResetMode resetMode = ResetMode.TRACKED;
+        private boolean strictCommit;
 
         private Builder(String url) {
             this.url = Objects.requireNonNull(url, "url");
@@ -276,7 +282,8 @@ public final class PoolConfig {
         }
 
         /**
-         * SQL to run once on each new connection. Default: none. Session defaults are better set by {@link #parameter}.
+         * SQL to run once on each new connection. Default: none. Session defaults are better set by {@link #parameter}:
+         * what this sets is undone for good when a lease changes a parameter and {@code RESET ALL} follows.
          *
          * @param initSql one or more statements
          * @return this
@@ -294,6 +301,29 @@ public final class PoolConfig {
          */
         public Builder listener(PoolListener listener) {
             this.listener = Objects.requireNonNull(listener, "listener");
+            return this;
+        }
+
+        /**
+         * What is undone between two leases. Default: {@link ResetMode#TRACKED}.
+         *
+         * @param resetMode the mode
+         * @return this
+         */
+        public Builder resetMode(ResetMode resetMode) {
+            this.resetMode = Objects.requireNonNull(resetMode, "resetMode");
+            return this;
+        }
+
+        /**
+         * Whether {@code commit()} of a transaction that has failed throws (SQLState 25P02). Default: false, the driver's
+         * way, which rolls back and says nothing.
+         *
+         * @param strictCommit true: throw
+         * @return this
+         */
+        public Builder strictCommit(boolean strictCommit) {
+            this.strictCommit = strictCommit;
             return this;
         }
 

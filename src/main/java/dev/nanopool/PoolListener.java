@@ -1,6 +1,7 @@
 package dev.nanopool;
 
 import java.time.Duration;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Told what happens to the pool's connections. Every method does nothing by default.
@@ -43,6 +44,15 @@ public interface PoolListener {
      * @param cause what the driver said
      */
     default void lost(String pool, int backendPid, Throwable cause) {}
+
+    /**
+     * A client was closed in the middle of a transaction, which was rolled back. Told once for each place in the code.
+     *
+     * @param pool the pool's name
+     * @param site the place that closed the client: class, method, file and line
+     * @param sql the SQL text that began the transaction, as far as it is known; else null
+     */
+    default void transactionLeftOpen(String pool, String site, @Nullable String sql) {}
 
     /**
      * A caller left without a connection.

@@ -3,81 +3,240 @@ package dev.nanopool;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
-import java.util.EnumSet;
 import java.util.HashMap;
+import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.core.TransactionState;
+import org.postgresql.jdbc.AutoSave;
 
 /**
- * What a client changed in its session, and how it is undone. Belongs to the lease: not thread-safe, but for the set of
- * changes, which grows only.
+ * What a lease changed in its session, and the one statement that undoes it. Changes may be added by several threads at
+ * once; all else belongs to whoever holds the connection.
  */
 final class SessionState {
-    /** What the JDBC setters change. Those from ISOLATION on live in the server. */
-    enum Change {
-        AUTO_COMMIT,
-        READ_ONLY,
-        HOLDABILITY,
-        NETWORK_TIMEOUT,
-        TYPE_MAP,
-        WARNINGS,
-        ISOLATION,
-        SCHEMA,
-        CLIENT_INFO
-    }
+    private static final int LOCAL = Change.ISOLATION.bit() - 1; // all before ISOLATION: undone without the server
+    private static final int EVERYTHING = Change.UNKNOWN.bit() - 1;
+
+    /** Reported parameters that are not the session's own to set. */
+    private static final Set<String> GIVEN =
+            Set.of("server_version", "server_encoding", "integer_datetimes", "in_hot_standby", "is_superuser");
+
+    /** Ends what PREPARE made in SQL text, and leaves the driver's prepared statements alone. */
+    private static final String DEALLOCATE = """
+            DO $$DECLARE s name; BEGIN
+            FOR s IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql
+            LOOP EXECUTE pg_catalog.format('DEALLOCATE %I', s); END LOOP; END$$;""";
 
     private final BaseConnection connection;
+    private final ResetMode mode;
+    private final AtomicInteger changes = new AtomicInteger();
+
+    // As they were when the connection was opened.
     private final int networkTimeout;
     private final boolean readOnly;
-    private final Set<Change> changes = EnumSet.noneOf(Change.class);
-    private volatile boolean changed;
+    private final int prepareThreshold;
+    private final int fetchSize;
+    private final int queryTimeout;
+    private final boolean adaptiveFetch;
+    private final AutoSave autosave;
 
-    SessionState(BaseConnection connection) throws SQLException {
+    /** The reported parameters of a clean session. */
+    private Map<String, String> reported;
+
+    private boolean used; // SQL was sent since the last reset
+    private @Nullable String opener; // the last SQL text that was sent outside of a transaction
+    private volatile boolean irreversible;
+
+    // What a clean session answers, once it has been asked.
+    private @Nullable Integer isolation;
+    private @Nullable String schema;
+
+    SessionState(BaseConnection connection, ResetMode mode) throws SQLException {
         this.connection = connection;
-        this.networkTimeout = connection.getNetworkTimeout();
-        this.readOnly = connection.isReadOnly();
+        this.mode = mode;
+        networkTimeout = connection.getNetworkTimeout();
+        readOnly = connection.isReadOnly();
+        prepareThreshold = connection.getPrepareThreshold();
+        fetchSize = connection.getDefaultFetchSize();
+        queryTimeout = connection.getQueryTimeout();
+        adaptiveFetch = connection.getAdaptiveFetch();
+        autosave = connection.getAutosave();
+        reported = new HashMap<>(connection.getParameterStatuses());
     }
 
     void changed(Change change) {
-        changes.add(change);
-        changed = true;
+        add(change.bit());
     }
 
-    /** True: nothing to undo, and no transaction is open. Two field reads. */
-    boolean isClean() {
-        return !changed && connection.getTransactionState() == TransactionState.IDLE;
+    /** Something that no statement undoes: the connection is to be replaced. */
+    void irreversible() {
+        irreversible = true;
     }
 
-    /** Undoes what was changed. Blocks for a round trip or two if the server is concerned. */
+    /** SQL text is about to be sent that can leave these changes behind. */
+    void sent(String sql, int possibleChanges) {
+        used = true;
+        if (possibleChanges != 0) add(possibleChanges);
+        if (isIdle()) opener = sql;
+    }
+
+    private void add(int bits) {
+        if ((changes.get() & bits) != bits) changes.getAndUpdate(old -> old | bits);
+    }
+
+    /** No transaction is open, by the driver's status, which sees a BEGIN in SQL text, too. A field read. */
+    boolean isIdle() {
+        return connection.getTransactionState() == TransactionState.IDLE;
+    }
+
+    boolean hasFailed() {
+        return connection.getTransactionState() == TransactionState.FAILED;
+    }
+
+    boolean isIrreversible() {
+        return irreversible;
+    }
+
+    /** The SQL text that opened the transaction, as far as it is known. */
+    @Nullable
+    String opener() {
+        return opener;
+    }
+
+    /** Undoes what can be undone without the server. False: the rest takes a round trip, by {@link #reset}. */
+    boolean resetLocally() throws SQLException {
+        if (!used && changes.get() == 0) return isIdle();
+        if (!isIdle() || (changesInServer() & ~LOCAL) != 0) return false;
+        resetDriver(changes.get());
+        used = false;
+        changes.set(0);
+        return true;
+    }
+
+    /** Undoes everything: a rollback if a transaction is open, and one more round trip. */
     void reset() throws SQLException {
-        // By the driver's status, which sees a BEGIN in SQL text, too. Never by setAutoCommit(true): that would commit.
-        if (connection.getTransactionState() != TransactionState.IDLE) {
-            connection.setAutoCommit(false);
+        if (!isIdle()) {
+            if (connection.getAutoCommit()) connection.setAutoCommit(false);
             connection.rollback();
         }
-        connection.setAutoCommit(true);
-        StringBuilder sql = new StringBuilder();
-        for (Change change : changes) {
-            switch (change) {
-                case AUTO_COMMIT -> {} // always, above
-                case READ_ONLY -> connection.setReadOnly(readOnly);
-                case HOLDABILITY -> connection.setHoldability(ResultSet.CLOSE_CURSORS_AT_COMMIT);
-                case NETWORK_TIMEOUT -> connection.setNetworkTimeout(Runnable::run, networkTimeout);
-                case TYPE_MAP -> connection.setTypeMap(new HashMap<>());
-                case WARNINGS -> connection.clearWarnings();
-                case ISOLATION -> sql.append("RESET default_transaction_isolation;");
-                case SCHEMA -> sql.append("RESET search_path;");
-                case CLIENT_INFO -> sql.append("RESET application_name;");
-            }
-        }
+        int undo = changesInServer();
+        resetDriver(changes.get());
+        String sql = resetSql(undo);
         if (!sql.isEmpty()) {
             try (Statement statement = connection.createStatement()) {
-                statement.execute(sql.toString());
+                statement.setQueryTimeout(0);
+                statement.execute(sql);
             }
+            if ((undo & Change.LISTEN.bit()) != 0) connection.getQueryExecutor().getNotifications();
+            connection.clearWarnings();
+            // What RESET returned to is the session's own from now on: settings of initSql are gone.
+            reported = new HashMap<>(connection.getParameterStatuses());
+            isolation = null;
+            schema = null;
+        }
+        used = false;
+        changes.set(0);
+    }
+
+    /** The changes, those included that only the server's reports show. */
+    private int changesInServer() {
+        if (mode == ResetMode.NONE) return changes.get() & LOCAL;
+        int found = changes.get();
+        boolean isUnknown = (found & (Change.UNKNOWN.bit() | Change.UNWRAPPED.bit())) != 0;
+        if (mode == ResetMode.ALWAYS || isUnknown) return found | EVERYTHING;
+        for (Map.Entry<String, String> entry : connection.getParameterStatuses().entrySet()) {
+            String before = reported.get(entry.getKey());
+            if (entry.getValue().equals(before) || GIVEN.contains(entry.getKey())) continue;
+            found |= switch (entry.getKey()) {
+                case "session_authorization" -> Change.ROLE.bit();
+                case "search_path" -> Change.SCHEMA.bit();
+                case "standard_conforming_strings" -> EVERYTHING; // SQL text may have been read wrongly
+                case "application_name" -> Change.CLIENT_INFO.bit();
+                default -> Change.SETTINGS.bit();
+            };
+        }
+        // With pg_temp in the search path, any CREATE makes something temporary.
+        boolean isPathChanged = (found & (Change.SETTINGS.bit() | Change.SCHEMA.bit())) != 0;
+        return isPathChanged ? found | Change.TEMP.bit() : found;
+    }
+
+    private static String resetSql(int undo) {
+        StringBuilder sql = new StringBuilder();
+        // The role first: the rest may need the right to it. RESET ROLE as well, since a role can be its user's
+        // default.
+        append(sql, undo, Change.ROLE, "RESET SESSION AUTHORIZATION;RESET ROLE;");
+        append(sql, undo, Change.CURSORS, "CLOSE ALL;");
+        append(sql, undo, Change.SETTINGS, "RESET ALL;");
+        if ((undo & Change.SETTINGS.bit()) == 0) {
+            append(sql, undo, Change.ISOLATION, "RESET default_transaction_isolation;");
+            append(sql, undo, Change.SCHEMA, "RESET search_path;");
+            append(sql, undo, Change.CLIENT_INFO, "RESET application_name;");
+        }
+        append(sql, undo, Change.LISTEN, "UNLISTEN *;");
+        append(sql, undo, Change.LOCKS, "SELECT pg_catalog.pg_advisory_unlock_all();");
+        append(sql, undo, Change.TEMP, "DISCARD TEMP;");
+        append(sql, undo, Change.PREPARED, DEALLOCATE);
+        // The client may have ended the driver's statements behind its back: now both know that there are none.
+        append(sql, undo, Change.UNWRAPPED, "DEALLOCATE ALL;");
+        return sql.toString();
+    }
+
+    private static void append(StringBuilder sql, int undo, Change change, String statement) {
+        if ((undo & change.bit()) != 0) sql.append(statement);
+    }
+
+    /** What lives in the driver: no round trip, but for a read-only mode that the driver keeps in the server. */
+    private void resetDriver(int undo) throws SQLException {
+        boolean all = (undo & Change.UNWRAPPED.bit()) != 0;
+        if (all) connection.setFlushCacheOnDeallocate(true);
+        if (!connection.getAutoCommit()) connection.setAutoCommit(true); // commits nothing: no transaction is open
+        if (all || (undo & Change.READ_ONLY.bit()) != 0) connection.setReadOnly(readOnly);
+        if (all || (undo & Change.HOLDABILITY.bit()) != 0) connection.setHoldability(ResultSet.CLOSE_CURSORS_AT_COMMIT);
+        if (all || (undo & Change.NETWORK_TIMEOUT.bit()) != 0)
+            connection.setNetworkTimeout(Runnable::run, networkTimeout);
+        if (all || (undo & Change.TYPE_MAP.bit()) != 0) connection.setTypeMap(new HashMap<>());
+        if (all || (undo & Change.DRIVER.bit()) != 0) {
+            connection.setPrepareThreshold(prepareThreshold);
+            connection.setDefaultFetchSize(fetchSize);
+            connection.setQueryTimeout(queryTimeout);
+            connection.setAdaptiveFetch(adaptiveFetch);
+            connection.setAutosave(autosave);
         }
         connection.clearWarnings();
-        changes.clear();
-        changed = false;
+    }
+
+    /** The query timeout that new statements have. */
+    long queryTimeoutNanos() throws SQLException {
+        return TimeUnit.SECONDS.toNanos(connection.getQueryTimeout());
+    }
+
+    // What need not be asked
+
+    /** Whether the session's defaults are those of a clean session. */
+    private boolean isPristine() {
+        return isIdle() && (changes.get() & ~LOCAL) == 0;
+    }
+
+    /** The isolation level, if it is known without asking. */
+    @Nullable
+    Integer knownIsolation() {
+        return isPristine() ? isolation : null;
+    }
+
+    @Nullable
+    String knownSchema() {
+        return isPristine() ? schema : null;
+    }
+
+    void learnIsolation(int level) {
+        if (isPristine()) isolation = level;
+    }
+
+    void learnSchema(@Nullable String name) {
+        if (isPristine()) schema = name;
     }
 }

@@ -82,8 +82,25 @@ class LeaseQueueTest {
     void freePermitWithoutItemMustGoToTheOpener() {
         queue.release();
         assertThat(queue.tryTake()).isNull();
-        assertThat(queue.tryTake()).isNull();
+        assertThat(vacancies)
+                .as("who is going to wait has it opened when it waits")
+                .hasValue(0);
+        assertThat(queue.tryTakeOrOpen()).isNull();
+        assertThat(queue.tryTakeOrOpen()).isNull();
         assertThat(vacancies).hasValue(1);
+    }
+
+    // One caller has one opened, however many could be.
+    @Test
+    void waiterMustHaveOneConnectionOpened() throws Exception {
+        for (int i = 0; i < 4; i++) queue.release();
+        List<Object> results = Collections.synchronizedList(new ArrayList<>());
+        assertThat(queue.tryTake()).isNull();
+        taker(NEVER, results);
+        assertThat(vacancies).hasValue(1);
+        assertThat(queue.free()).isEqualTo(3);
+        queue.give("opened");
+        threads.join();
     }
 
     // A waiter that finds a permit has the connection opened that it will get.

@@ -1,13 +1,19 @@
 package dev.nanopool.testkit;
 
 import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.jar.JarEntry;
+import java.util.jar.JarFile;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.testcontainers.DockerClientFactory;
 import org.testcontainers.containers.PostgreSQLContainer;
@@ -58,6 +64,29 @@ public final class TestServer {
             throw new UncheckedIOException(e);
         }
     }
+
+    /**
+     * A server of an older major, one for the whole run. Its binaries are not on the class path, which has room for one
+     * version: the build copies them to {@code target/older-postgresql}.
+     */
+    public static synchronized String olderUrl() throws IOException {
+        if (older == null) {
+            try (Stream<Path> jars = Files.list(Path.of("target", "older-postgresql"));
+                    JarFile jar = new JarFile(jars.findFirst().orElseThrow().toFile())) {
+                JarEntry archive = jar.stream()
+                        .filter(entry -> entry.getName().endsWith(".txz"))
+                        .findFirst()
+                        .orElseThrow();
+                byte[] bytes = jar.getInputStream(archive).readAllBytes();
+                older = new Embedded(EmbeddedPostgres.builder()
+                        .setPgBinaryResolver((system, machine) -> new ByteArrayInputStream(bytes))
+                        .start());
+            }
+        }
+        return older.url();
+    }
+
+    private static @Nullable Embedded older;
 
     /** An embedded server; ends with the JVM at the latest. */
     public record Embedded(EmbeddedPostgres server) implements AutoCloseable {
