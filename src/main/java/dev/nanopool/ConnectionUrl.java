@@ -247,7 +247,7 @@ final class ConnectionUrl {
             throw refused(
                     name, "names a class, which a URL must not do; if it is wanted, use PoolConfig.driverProperty");
         }
-        if (REFUSED.containsKey(lower)) throw refused(name, "not supported: " + REFUSED.get(lower));
+        checkSupported("url: parameter", name);
         switch (name) {
             case "user" -> user = value.isEmpty() ? null : value;
             case "password" -> password = value;
@@ -294,6 +294,12 @@ final class ConnectionUrl {
         T chosen = choices.get(value);
         if (chosen == null) throw refused(name, "must be one of " + new TreeMap<>(choices).keySet());
         return chosen;
+    }
+
+    /** Refuses what would work against the pool or outside of it, wherever it is given. */
+    static void checkSupported(String where, String name) {
+        String why = REFUSED.get(name.toLowerCase(Locale.ROOT));
+        if (why != null) throw new IllegalArgumentException(where + " \"" + name + "\": not supported: " + why);
     }
 
     private IllegalArgumentException refused(String name, String why) {

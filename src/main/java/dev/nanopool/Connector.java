@@ -102,7 +102,7 @@ final class Connector {
                 throw new IllegalArgumentException(
                         "driverProperty: \"" + name + "\" is set by the pool; use " + POOLS_OWN.get(name));
             }
-            ConnectionUrl.checkSupported("driverProperty", name);
+            ConnectionUrl.checkSupported("driverProperty:", name);
         }
         Map<String, String> given = new HashMap<>(config.url.properties);
         given.putAll(config.driverProperties);

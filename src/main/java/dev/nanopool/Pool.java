@@ -247,10 +247,10 @@ public final class Pool implements AutoCloseable {
      * @throws SQLNonTransientConnectionException if the pool is closed; SQLState 08003
      */
     public Optional<Connection> tryClient() throws SQLException {
-        PhysicalConnection connection = queue.tryTake();
+        PhysicalConnection connection = queue.tryTakeOrOpen();
         while (connection != null && connection.isBroken()) {
             discard(connection, CloseReason.LOST);
-            connection = queue.tryTake();
+            connection = queue.tryTakeOrOpen();
         }
         if (connection == null && state == State.CLOSED) throw closedException();
         return connection == null ? Optional.empty() : Optional.of(lend(connection));
@@ -285,7 +285,7 @@ public final class Pool implements AutoCloseable {
             while (connection == null || connection.isBroken()) {
                 if (connection != null) discard(connection, CloseReason.LOST);
                 if (timeoutNanos > 0) connection = queue.take(startNanos + timeoutNanos);
-                else if ((connection = queue.tryTake()) == null) throw new Refused(Reason.TIMED_OUT, 0);
+                else if ((connection = queue.tryTakeOrOpen()) == null) throw new Refused(Reason.TIMED_OUT, 0);
             }
             waited.increment();
             waits.record(nanoTime() - startNanos);
@@ -433,7 +433,8 @@ public final class Pool implements AutoCloseable {
             LOGGER.log(
                     Level.WARNING,
                     () -> "%s: connection lost (backend %d): %s"
-                            .formatted(name(), connection.backendPid, failure == null ? "closed by the driver" : failure));
+                            .formatted(
+                                    name(), connection.backendPid, failure == null ? "closed by the driver" : failure));
         }
         background("close", () -> {
             try {

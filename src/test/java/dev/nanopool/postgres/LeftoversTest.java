@@ -159,7 +159,9 @@ class LeftoversTest {
             }
             // The driver's batches take one statement each, and none with a result.
             if (!text.startsWith("BEGIN")
-                    && !text.startsWith("SELECT set") && !text.startsWith("SELECT p") && !text.startsWith("SELECT \"")) {
+                    && !text.startsWith("SELECT set")
+                    && !text.startsWith("SELECT p")
+                    && !text.startsWith("SELECT \"")) {
                 rows.add(new Row("batch: " + text, true, client -> {
                     try (Statement statement = client.createStatement()) {
                         statement.addBatch("SET LOCAL work_mem = '1MB'");
@@ -185,7 +187,9 @@ class LeftoversTest {
             c.setAutoCommit(false);
             c.setSchema("pg_catalog");
         }));
-        rows.add(row("pg_temp in the search path", c -> TestServer.execute(c, "SET search_path = 'pg_temp'; CREATE TABLE hidden (n int)")));
+        rows.add(row(
+                "pg_temp in the search path",
+                c -> TestServer.execute(c, "SET search_path = 'pg_temp'; CREATE TABLE hidden (n int)")));
         rows.add(row("schema pg_temp", c -> {
             c.setSchema("pg_temp");
             TestServer.execute(c, "CREATE TABLE hidden (n int)");
@@ -404,7 +408,7 @@ class LeftoversTest {
     @Test
     void statementsEndedBehindTheDriversBackMustWorkForTheNextLease() throws Exception {
         try (Pool pool = Pool.create(config(TestServer.url(), ResetMode.TRACKED))) {
-            for (int lease = 0; lease < 3; lease++) {
+            for (int lease = 0; lease < 5; lease++) {
                 try (Connection client = pool.client()) {
                     client.setAutoCommit(false);
                     try (PreparedStatement select = client.prepareStatement("SELECT 77 + ?")) {
@@ -414,9 +418,9 @@ class LeftoversTest {
                         }
                     }
                     client.commit();
+                    client.setAutoCommit(true);
                     client.unwrap(BaseConnection.class).setFlushCacheOnDeallocate(false);
                     TestServer.execute(client, "DEALLOCATE ALL");
-                    client.commit();
                 }
             }
         }
