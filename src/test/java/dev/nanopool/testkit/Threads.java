@@ -27,17 +27,17 @@ public final class Threads {
         return Thread.ofVirtual().start(task);
     }
 
-    /** Waits for all, at most two minutes, and throws what one of them threw. */
+    /** Waits for all, at most ten minutes, and throws what one of them threw. */
     public void join() throws Exception {
         for (FutureTask<?> task : tasks) {
             try {
-                task.get(2, TimeUnit.MINUTES);
+                task.get(10, TimeUnit.MINUTES);
             } catch (ExecutionException e) {
                 if (e.getCause() instanceof Error error) throw error;
                 if (e.getCause() instanceof Exception exception) throw exception;
                 throw e;
             } catch (TimeoutException e) {
-                throw new AssertionError("a thread of the test still runs after two minutes", e);
+                throw new AssertionError("a thread of the test still runs after ten minutes", e);
             }
         }
         tasks.clear();
