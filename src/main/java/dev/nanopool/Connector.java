@@ -148,8 +148,9 @@ final class Connector {
      * A connection and its TCP socket.
      *
      * @param socket the socket below TLS; null if the user has a socket factory of its own
+     * @param readOnlyInServer whether the driver keeps {@code setReadOnly} in the server ({@code readOnlyMode=always})
      */
-    record Opened(BaseConnection connection, @Nullable Socket socket) {
+    record Opened(BaseConnection connection, @Nullable Socket socket, boolean readOnlyInServer) {
         void abort() throws SQLException {
             PoolSocketFactory.close(socket);
             connection.abort(Runnable::run);
@@ -213,7 +214,8 @@ final class Connector {
         BaseConnection connection = (BaseConnection) DRIVER.connect(url, login);
         if (connection == null)
             throw new SQLException(config.name + ": the driver does not understand its URL", "08001");
-        var opened = new Opened(connection, PoolSocketFactory.finish(key));
+        boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
+        var opened = new Opened(connection, PoolSocketFactory.finish(key), readOnlyInServer);
         try {
             if (config.initSql != null) {
                 try (Statement statement = connection.createStatement()) {

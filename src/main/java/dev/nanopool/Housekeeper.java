@@ -9,6 +9,7 @@ import java.util.concurrent.locks.LockSupport;
  * hold it up.
  */
 final class Housekeeper {
+    private static final System.Logger LOGGER = System.getLogger("dev.nanopool");
     private static final long LINE_NANOS =
             Duration.ofMillis(5).toNanos(); // at least this between two looks at the line
     private static final long TICK_NANOS = Duration.ofMillis(100).toNanos(); // at most this: the coarse clock
@@ -56,10 +57,14 @@ final class Housekeeper {
             long now = Pool.nanoTime();
             coarseNanos = now;
             long wait = Math.min(queue.expire(now) - now, TICK_NANOS);
-            pool.enforceDeadlines(now);
-            if (now - sweepNanos >= SWEEP_NANOS) {
-                sweepNanos = now;
-                pool.sweep();
+            try {
+                pool.enforceDeadlines(now);
+                if (now - sweepNanos >= SWEEP_NANOS) {
+                    sweepNanos = now;
+                    pool.sweep();
+                }
+            } catch (RuntimeException e) { // the clock must go on: callers' deadlines depend on it
+                LOGGER.log(System.Logger.Level.ERROR, () -> pool.name() + ": bug: the housekeeper failed", e);
             }
             LockSupport.parkNanos(this, Math.max(wait, LINE_NANOS));
             long early = now + LINE_NANOS - Pool.nanoTime();

@@ -64,7 +64,7 @@ final class PhysicalConnection {
             throws SQLException {
         this.connection = opened.connection();
         this.socket = opened.socket();
-        this.session = new SessionState(connection, resetMode);
+        this.session = new SessionState(connection, resetMode, opened.readOnlyInServer());
         this.backendPid = connection.getBackendPID();
         this.expiresNanos = expiresNanos;
         this.generation = generation;

@@ -302,19 +302,27 @@ public final class Pool implements AutoCloseable {
 
     /** The end of a lease, on the client's thread: no I/O, no exception. */
     void giveBack(PhysicalConnection connection) {
-        if (connection.isBusy()) {
-            discard(connection, CloseReason.BUSY);
-            return;
+        boolean decided = false;
+        try {
+            if (connection.isBusy()) {
+                discard(connection, CloseReason.BUSY);
+            } else {
+                closeStatements(connection);
+                endLease(connection);
+                if (connection.isBroken()) discard(connection, reason(connection));
+                else if (connection.session.isIrreversible()) discard(connection, CloseReason.IRREVERSIBLE);
+                else if (!connection.cancelled && isReset(connection)) requeue(connection);
+                else resetInBackground(connection);
+            }
+            decided = true;
+        } finally {
+            if (!decided) discard(connection, CloseReason.LOST); // an Error: nothing is known of the connection
         }
-        closeStatements(connection);
-        endLease(connection);
-        if (connection.isBroken()) discard(connection, reason(connection));
-        else if (connection.session.isIrreversible()) discard(connection, CloseReason.IRREVERSIBLE);
-        else if (!connection.cancelled && isReset(connection)) requeue(connection);
-        else {
-            if (!connection.session.isIdle()) transactionLeftOpen(connection);
-            background("reset", () -> reset(connection));
-        }
+    }
+
+    private void resetInBackground(PhysicalConnection connection) {
+        if (!connection.session.isIdle()) transactionLeftOpen(connection);
+        background("reset", () -> reset(connection));
     }
 
     /** Whether nothing is left to undo that takes a round trip. */
@@ -341,6 +349,7 @@ public final class Pool implements AutoCloseable {
 
     private void endLease(PhysicalConnection connection) {
         if (connection.timed) uses.record(nanoTime() - connection.leasedNanos);
+        connection.timed = false;
         connection.owner = null;
         connection.client = null;
         connection.copy = null;
@@ -356,7 +365,7 @@ public final class Pool implements AutoCloseable {
             connection.session.reset();
             resetCount.increment();
             failed = null;
-        } catch (SQLException | RuntimeException e) {
+        } catch (SQLException | RuntimeException | Error e) {
             if (PhysicalConnection.isFatal(e)) connection.note(e);
             LOGGER.log(Level.DEBUG, () -> name() + ": reset failed", e);
         }

@@ -6,8 +6,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * Told what happens to the pool's connections. Every method does nothing by default.
  *
- * <p>Called by the pool's own threads, several at once: implementations are thread-safe and return soon, since whatever
- * the pool does next waits for them. What they throw is logged and ignored.
+ * <p>Called by threads of the pool and of its callers, several at once: implementations are thread-safe and return soon,
+ * since whatever comes next waits for them. What they throw is logged and ignored.
  */
 public interface PoolListener {
     /**

@@ -18,7 +18,7 @@ import org.postgresql.jdbc.AutoSave;
  * once; all else belongs to whoever holds the connection.
  */
 final class SessionState {
-    private static final int LOCAL = Change.ISOLATION.bit() - 1; // all before ISOLATION: undone without the server
+    private static final int IN_DRIVER = Change.ISOLATION.bit() - 1; // all before ISOLATION
     private static final int EVERYTHING = Change.UNKNOWN.bit() - 1;
 
     /** Reported parameters that are not the session's own to set. */
@@ -33,6 +33,7 @@ final class SessionState {
 
     private final BaseConnection connection;
     private final ResetMode mode;
+    private final int local; // changes that are undone without the server
     private final AtomicInteger changes = new AtomicInteger();
 
     // As they were when the connection was opened.
@@ -55,9 +56,10 @@ final class SessionState {
     private @Nullable Integer isolation;
     private @Nullable String schema;
 
-    SessionState(BaseConnection connection, ResetMode mode) throws SQLException {
+    SessionState(BaseConnection connection, ResetMode mode, boolean readOnlyInServer) throws SQLException {
         this.connection = connection;
         this.mode = mode;
+        this.local = readOnlyInServer ? IN_DRIVER & ~Change.READ_ONLY.bit() : IN_DRIVER;
         networkTimeout = connection.getNetworkTimeout();
         readOnly = connection.isReadOnly();
         prepareThreshold = connection.getPrepareThreshold();
@@ -110,7 +112,7 @@ final class SessionState {
     /** Undoes what can be undone without the server. False: the rest takes a round trip, by {@link #reset}. */
     boolean resetLocally() throws SQLException {
         if (!used && changes.get() == 0) return isIdle();
-        if (!isIdle() || (changesInServer() & ~LOCAL) != 0) return false;
+        if (!isIdle() || (changesInServer() & ~local) != 0) return false;
         resetDriver(changes.get());
         used = false;
         changes.set(0);
@@ -144,7 +146,7 @@ final class SessionState {
 
     /** The changes, those included that only the server's reports show. */
     private int changesInServer() {
-        if (mode == ResetMode.NONE) return changes.get() & LOCAL;
+        if (mode == ResetMode.NONE) return changes.get() & IN_DRIVER;
         int found = changes.get();
         boolean isUnknown = (found & (Change.UNKNOWN.bit() | Change.UNWRAPPED.bit())) != 0;
         if (mode == ResetMode.ALWAYS || isUnknown) return found | EVERYTHING;
@@ -218,7 +220,7 @@ final class SessionState {
 
     /** Whether the session's defaults are those of a clean session. */
     private boolean isPristine() {
-        return isIdle() && (changes.get() & ~LOCAL) == 0;
+        return isIdle() && (changes.get() & ~IN_DRIVER) == 0;
     }
 
     /** The isolation level, if it is known without asking. */

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.nanopool.CloseReason;
 import dev.nanopool.Pool;
+import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolListener;
 import dev.nanopool.TlsMode;
 import dev.nanopool.testkit.Await;
@@ -18,6 +19,7 @@ import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.time.Duration;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
@@ -121,6 +123,51 @@ class ResetTest extends PoolTestBase {
             try (Connection client = pool.client()) {
                 assertThat(client.getSchema()).isEqualTo("public");
             }
+        }
+    }
+
+    // With readOnlyMode=always the driver keeps the flag in the server: it is set back there, and not by close().
+    @Test
+    void readOnlyKeptInTheServerMustBeUndone() throws Exception {
+        Pool pool = open(config().size(1).driverProperty("readOnlyMode", "always"));
+        threads.start(() -> {
+            Connection client = pool.client();
+            client.setReadOnly(true);
+            Thread.currentThread().interrupt(); // any I/O in close() would cost the connection
+            client.close();
+        });
+        threads.join();
+        try (Connection client = pool.client()) {
+            assertThat(client.isReadOnly()).isFalse();
+            TestServer.execute(client, "CREATE TEMP TABLE t (n int)");
+        }
+        assertThat(pool.stats().opened()).isEqualTo(1);
+        assertThat(pool.stats().reset()).isGreaterThanOrEqualTo(1);
+    }
+
+    // A server that does not answer the reset costs the connection after 5 s, and never the caller of close().
+    @Test
+    void resetThatHangsMustCostTheConnection() throws Exception {
+        try (CountingProxy proxy = new CountingProxy(TestServer.url());
+                Pool pool = Pool.create(PoolConfig.builder(proxy.url())
+                        .tls(TlsMode.DISABLE)
+                        .size(1)
+                        .listener(reasonsListener)
+                        .build())) {
+            long start = System.nanoTime();
+            try (Connection client = pool.client()) {
+                TestServer.execute(client, "SET work_mem = '2MB'");
+                proxy.stall();
+            }
+            assertThat(Duration.ofNanos(System.nanoTime() - start))
+                    .as("close() waits for nothing")
+                    .isLessThan(Duration.ofSeconds(4));
+            try (Connection client = pool.client(Duration.ofSeconds(20))) {
+                assertThat(TestServer.query(client, "SHOW work_mem")).isEqualTo("4MB");
+            }
+            assertThat(Duration.ofNanos(System.nanoTime() - start))
+                    .isBetween(Duration.ofSeconds(5), Duration.ofSeconds(15));
+            assertThat(reasons).containsExactly(CloseReason.RESET_FAILED);
         }
     }
 

@@ -12,6 +12,7 @@ import java.net.SocketException;
 import java.net.URI;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -22,6 +23,8 @@ public final class CountingProxy implements AutoCloseable {
     private final URI target;
     private final ServerSocket server;
     private final Set<Socket> open = ConcurrentHashMap.newKeySet();
+    private final Set<Socket> stalled = ConcurrentHashMap.newKeySet();
+    private final CountDownLatch closed = new CountDownLatch(1);
     private final AtomicLong roundTrips = new AtomicLong();
 
     public CountingProxy(String url) throws IOException {
@@ -37,6 +40,11 @@ public final class CountingProxy implements AutoCloseable {
 
     public long roundTrips() {
         return roundTrips.get();
+    }
+
+    /** From now on nothing that the clients of today send reaches the server. Later ones are served. */
+    public void stall() {
+        stalled.addAll(open);
     }
 
     private void accept() {
@@ -61,20 +69,22 @@ public final class CountingProxy implements AutoCloseable {
                 to) {
             InputStream in = from.getInputStream();
             OutputStream out = to.getOutputStream();
-            if (count) forwardMessages(new DataInputStream(in), out);
+            if (count) forwardMessages(from, new DataInputStream(in), out);
             else in.transferTo(out);
         } catch (EOFException | SocketException e) {
             open.remove(from); // one side has closed: the normal end of a connection
-        } catch (IOException e) {
+        } catch (IOException | InterruptedException e) {
             throw new IllegalStateException(e);
         }
     }
 
     /** The first message, the startup packet or a cancel, has no type. */
-    private void forwardMessages(DataInputStream in, OutputStream out) throws IOException {
+    private void forwardMessages(Socket from, DataInputStream in, OutputStream out)
+            throws IOException, InterruptedException {
         forward(in, out, -1);
         while (true) {
             int type = in.readUnsignedByte();
+            if (stalled.contains(from)) closed.await();
             if (type == 'S' || type == 'Q') roundTrips.incrementAndGet();
             forward(in, out, type);
         }
@@ -93,6 +103,7 @@ public final class CountingProxy implements AutoCloseable {
     @Override
     public void close() throws IOException {
         server.close();
+        closed.countDown();
         for (Socket socket : open) socket.close();
     }
 }
