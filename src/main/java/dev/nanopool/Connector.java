@@ -207,7 +207,10 @@ final class Connector {
         login.putAll(properties);
         Credentials credentials = config.credentials.get();
         login.setProperty(PGProperty.USER.getName(), credentials.user());
-        if (!credentials.password().isEmpty()) login.setProperty(PGProperty.PASSWORD.getName(), credentials.password());
+        // An empty password is one only if it was given: the driver looks elsewhere for one that was not.
+        if (!credentials.password().isEmpty() || config.url.password != null) {
+            login.setProperty(PGProperty.PASSWORD.getName(), credentials.password());
+        }
         if (login.putIfAbsent(PGProperty.SOCKET_FACTORY.getName(), PoolSocketFactory.class.getName()) == null) {
             login.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), key);
         }
