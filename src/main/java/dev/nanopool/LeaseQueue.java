@@ -137,6 +137,11 @@ final class LeaseQueue<T> {
         return waiters.expire(nowNanos);
     }
 
+    /** Whether that thread waits here; walks the line. */
+    boolean hasWaiting(Thread thread) {
+        return waiters.hasWaiting(thread);
+    }
+
     int pending() {
         return pending.get();
     }

@@ -845,11 +845,17 @@ public final class Pool implements AutoCloseable {
             return Verdict.DATABASE_DOWN;
         if (reason == Reason.DEADLOCK) return Verdict.DEADLOCK;
         boolean ended = false;
+        boolean isMine = false;
+        boolean allWait = true;
         for (PhysicalConnection connection : connections) {
             Thread owner = connection.owner;
-            ended |= owner != null && !owner.isAlive();
+            if (owner == null) continue;
+            ended |= !owner.isAlive();
+            isMine |= owner == Thread.currentThread();
+            allWait &= owner == Thread.currentThread() || queue.hasWaiting(owner);
         }
         if (ended) return Verdict.LEAK;
+        if (isMine && allWait) return Verdict.DEADLOCK;
         long slow = holders.stream()
                 .filter(holder -> holder.heldFor().toNanos() >= waitedNanos)
                 .count();

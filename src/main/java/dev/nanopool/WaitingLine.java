@@ -28,6 +28,13 @@ final class WaitingLine {
         waiters.add(waiter);
     }
 
+    boolean hasWaiting(Thread thread) {
+        for (Waiter waiter : waiters) {
+            if (waiter.thread == thread && waiter.get() == null) return true;
+        }
+        return false;
+    }
+
     /** Gives the item to the oldest waiter that still waits. False: there is none, and the caller keeps it. */
     boolean handOver(Object item) {
         for (Waiter waiter = waiters.poll(); waiter != null; waiter = waiters.poll()) {

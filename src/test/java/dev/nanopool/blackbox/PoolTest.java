@@ -56,8 +56,17 @@ class PoolTest extends PoolTestBase {
     @Test
     void callerMustBeRefusedAfterItsOwnTimeout() throws Exception {
         Pool pool = open(config().size(1).name("orders"));
-        try (Connection held = pool.client()) {
-            assertThat(held.isClosed()).isFalse();
+        var held = new CountDownLatch(1);
+        var refused = new CountDownLatch(1);
+        Thread owner = threads.start(() -> {
+            try (Connection client = pool.client()) {
+                held.countDown();
+                refused.await();
+                assertThat(client.isClosed()).isFalse();
+            }
+        });
+        held.await();
+        try {
             long start = System.nanoTime();
             assertThatThrownBy(() -> pool.client(Duration.ofMillis(200)))
                     .isInstanceOfSatisfying(PoolExhaustedException.class, e -> {
@@ -68,8 +77,7 @@ class PoolTest extends PoolTestBase {
                                 .extracting(PoolStats::active)
                                 .isEqualTo(1);
                         assertThat(e.holders()).singleElement().satisfies(holder -> {
-                            assertThat(holder.thread())
-                                    .isEqualTo(Thread.currentThread().getName());
+                            assertThat(holder.thread()).isEqualTo("#" + owner.threadId());
                             assertThat(holder.stack()).isNotEmpty();
                         });
                         assertThat(e.getMessage())
@@ -79,8 +87,38 @@ class PoolTest extends PoolTestBase {
                     });
             assertThat(Duration.ofNanos(System.nanoTime() - start))
                     .isBetween(Duration.ofMillis(200), Duration.ofMillis(400));
+        } finally {
+            refused.countDown();
         }
         assertThat(pool.stats().timeouts()).isEqualTo(1);
+    }
+
+    // Every lease's thread waits for a second one: whoever gives up first is told what is wrong.
+    @Test
+    void nestedLeasesThatWaitForEachOtherMustBeCalledADeadlock() throws Exception {
+        Pool pool = open(2);
+        var both = new CountDownLatch(2);
+        threads.start(() -> {
+            try (Connection outer = pool.client()) {
+                both.countDown();
+                both.await();
+                Await.until("the other waits", () -> pool.stats().pending() == 1);
+                assertThatThrownBy(() -> pool.client(Duration.ofMillis(200)))
+                        .isInstanceOfSatisfying(
+                                PoolExhaustedException.class,
+                                e -> assertThat(e.verdict()).isEqualTo(Verdict.DEADLOCK));
+                assertThat(outer.isClosed()).isFalse();
+            }
+        });
+        threads.start(() -> {
+            try (Connection outer = pool.client()) {
+                both.countDown();
+                both.await();
+                pool.client(Duration.ofMinutes(1)).close();
+                assertThat(outer.isClosed()).isFalse();
+            }
+        });
+        threads.join();
     }
 
     @Test
