@@ -159,12 +159,11 @@ public final class Pool implements AutoCloseable {
             // The first one alone: it warms the driver's classes up, and if it fails, so would the others.
             if (config.minIdle > 0) queue.give(connect());
             var failed = new AtomicBoolean();
-            List<Future<@Nullable PhysicalConnection>> rest = openAll(config.minIdle - 1, failed);
+            List<Future<@Nullable Void>> rest = openAll(config.minIdle - 1, failed);
             SQLException failure = null;
-            for (Future<@Nullable PhysicalConnection> future : rest) {
+            for (Future<@Nullable Void> future : rest) {
                 try {
-                    PhysicalConnection connection = future.get();
-                    if (connection != null) queue.give(connection);
+                    future.get();
                 } catch (ExecutionException e) {
                     if (failure == null) failure = asSQLException(e.getCause());
                 }
@@ -183,14 +182,14 @@ public final class Pool implements AutoCloseable {
         }
     }
 
-    private List<Future<@Nullable PhysicalConnection>> openAll(int count, AtomicBoolean failed)
-            throws InterruptedException {
-        List<Callable<@Nullable PhysicalConnection>> tasks = new ArrayList<>();
+    private List<Future<@Nullable Void>> openAll(int count, AtomicBoolean failed) throws InterruptedException {
+        List<Callable<@Nullable Void>> tasks = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             tasks.add(() -> {
                 connects.acquire();
                 try {
-                    return failed.get() ? null : connect();
+                    if (!failed.get()) queue.give(connect()); // at once: an interrupt must not lose it
+                    return null;
                 } catch (Throwable e) {
                     failed.set(true);
                     throw e;
@@ -574,7 +573,13 @@ public final class Pool implements AutoCloseable {
                 + Connector.jittered(
                                 config.maxLifetime, ThreadLocalRandom.current().nextDouble())
                         .toNanos();
-        var connection = new PhysicalConnection(raw, config.resetMode, expires, current);
+        PhysicalConnection connection;
+        try {
+            connection = new PhysicalConnection(raw, config.resetMode, expires, current);
+        } catch (SQLException | RuntimeException e) {
+            raw.abort(); // it broke meanwhile, and nobody else knows of it
+            throw e;
+        }
         connections.add(connection);
         opened.increment();
         Duration took = Duration.ofNanos(nanoTime() - startNanos);
@@ -680,23 +685,31 @@ public final class Pool implements AutoCloseable {
         retarget();
         if (capacity.get() == 0) closed.countDown();
         boolean drained = false;
-        boolean interrupted = false;
+        boolean interrupted = Thread.interrupted(); // ends the waiting for leases, and nothing else
         try {
-            drained = awaitLeases(drain);
-            if (!drained) {
-                for (PhysicalConnection connection : connections) {
-                    ClientConnection client = connection.client;
-                    if (client != null) client.cut();
-                }
+            drained = !interrupted && awaitLeases(drain);
+        } catch (InterruptedException e) {
+            interrupted = true;
+        }
+        if (!drained) {
+            for (PhysicalConnection connection : connections) {
+                ClientConnection client = connection.client;
+                if (client != null) client.cut();
             }
+        }
+        try {
             if (!closed.await(config.connectTimeout.plus(DRAIN).toNanos(), TimeUnit.NANOSECONDS)) {
                 LOGGER.log(
                         Level.WARNING,
                         () -> name() + ": closed, but " + capacity.get() + " connections did not close in time");
             }
-            housekeeper.stop();
         } catch (InterruptedException e) {
             interrupted = true;
+        }
+        try {
+            housekeeper.stop();
+        } catch (InterruptedException e) {
+            interrupted = true; // it ends all the same
         }
         if (interrupted) Thread.currentThread().interrupt();
         return drained;

@@ -218,6 +218,23 @@ class PoolTest extends PoolTestBase {
         assertThat(held.isClosed()).isTrue();
     }
 
+    // An interrupt ends the waiting for leases; sockets and threads end all the same, and the flag stays.
+    @Test
+    void closeUnderAnInterruptMustEndEverything() throws Exception {
+        threads.start(() -> {
+            Pool pool = open(config().size(2).name("interrupted-close"));
+            Thread.currentThread().interrupt();
+            pool.close();
+            assertThat(Thread.interrupted()).isTrue();
+        });
+        threads.join();
+        Await.until("no session is left", () -> TestServer.sessions("interrupted-close") == 0);
+        Await.until(
+                "no thread is left",
+                () -> Thread.getAllStackTraces().keySet().stream()
+                        .noneMatch(thread -> thread.getName().contains("interrupted-close")));
+    }
+
     @Test
     void closedPoolsMustLeaveNoThread() throws Exception {
         for (int i = 0; i < 20; i++) {
