@@ -10,7 +10,8 @@ import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolListener;
 import dev.nanopool.TlsMode;
 import dev.nanopool.testkit.Await;
-import dev.nanopool.testkit.CountingProxy;
+import dev.nanopool.testkit.FaultProxy;
+import dev.nanopool.testkit.FaultProxy.Fault;
 import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.TestServer;
 import java.io.InputStream;
@@ -49,7 +50,7 @@ class ResetTest extends PoolTestBase {
     // Counted on the wire: a clean lease costs its caller's own statements, and not one round trip more.
     @Test
     void cleanLeaseMustCostNoRoundTrip() throws Exception {
-        try (CountingProxy proxy = new CountingProxy(TestServer.url());
+        try (FaultProxy proxy = new FaultProxy(TestServer.url());
                 Pool pool = Pool.create(proxy.url(), TlsMode.DISABLE, 2)) {
             long before = proxy.roundTrips();
             for (int i = 0; i < 1_000; i++) {
@@ -76,7 +77,7 @@ class ResetTest extends PoolTestBase {
     // One that changed a setting costs one more; one that left a transaction open, the rollback.
     @Test
     void dirtyLeaseMustCostOneRoundTripMore() throws Exception {
-        try (CountingProxy proxy = new CountingProxy(TestServer.url());
+        try (FaultProxy proxy = new FaultProxy(TestServer.url());
                 Pool pool = Pool.create(proxy.url(), TlsMode.DISABLE, 1)) {
             for (String dirty : new String[] {
                 "SET work_mem = '2MB'", "LISTEN x", "SET ROLE postgres", "SELECT pg_advisory_lock(1)", "BEGIN"
@@ -104,7 +105,7 @@ class ResetTest extends PoolTestBase {
     // Asked once, the isolation level and the schema of a clean session are known.
     @Test
     void isolationAndSchemaMustBeAskedOnce() throws Exception {
-        try (CountingProxy proxy = new CountingProxy(TestServer.url());
+        try (FaultProxy proxy = new FaultProxy(TestServer.url());
                 Pool pool = Pool.create(proxy.url(), TlsMode.DISABLE, 1)) {
             try (Connection client = pool.client()) {
                 client.getTransactionIsolation();
@@ -148,7 +149,7 @@ class ResetTest extends PoolTestBase {
     // A server that does not answer the reset costs the connection after 5 s, and never the caller of close().
     @Test
     void resetThatHangsMustCostTheConnection() throws Exception {
-        try (CountingProxy proxy = new CountingProxy(TestServer.url());
+        try (FaultProxy proxy = new FaultProxy(TestServer.url());
                 Pool pool = Pool.create(PoolConfig.builder(proxy.url())
                         .tls(TlsMode.DISABLE)
                         .size(1)
@@ -157,7 +158,7 @@ class ResetTest extends PoolTestBase {
             long start = System.nanoTime();
             try (Connection client = pool.client()) {
                 TestServer.execute(client, "SET work_mem = '2MB'");
-                proxy.stall();
+                proxy.now(Fault.SILENT);
             }
             assertThat(Duration.ofNanos(System.nanoTime() - start))
                     .as("close() waits for nothing")

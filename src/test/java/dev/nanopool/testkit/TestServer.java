@@ -1,9 +1,7 @@
 package dev.nanopool.testkit;
 
-import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
@@ -53,16 +51,7 @@ public final class TestServer {
                     + ":" + container.getFirstMappedPort() + "/" + container.getDatabaseName();
         }
         origin = "embedded PostgreSQL";
-        return embedded().url();
-    }
-
-    /** An embedded server of its own, for tests that hurt it. */
-    public static Embedded embedded() {
-        try {
-            return new Embedded(EmbeddedPostgres.builder().start());
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
+        return EmbeddedServer.start().url();
     }
 
     /**
@@ -78,27 +67,14 @@ public final class TestServer {
                         .findFirst()
                         .orElseThrow();
                 byte[] bytes = jar.getInputStream(archive).readAllBytes();
-                older = new Embedded(EmbeddedPostgres.builder()
-                        .setPgBinaryResolver((system, machine) -> new ByteArrayInputStream(bytes))
-                        .start());
+                older = EmbeddedServer.start(
+                        builder -> builder.setPgBinaryResolver((system, machine) -> new ByteArrayInputStream(bytes)));
             }
         }
         return older.url();
     }
 
-    private static @Nullable Embedded older;
-
-    /** An embedded server; ends with the JVM at the latest. */
-    public record Embedded(EmbeddedPostgres server) implements AutoCloseable {
-        public String url() {
-            return "postgresql://postgres@localhost:" + server.getPort() + "/postgres";
-        }
-
-        @Override
-        public void close() throws IOException {
-            server.close();
-        }
-    }
+    private static @Nullable EmbeddedServer older;
 
     /** A connection that no pool knows of. */
     public static Connection direct() throws SQLException {

@@ -1,0 +1,421 @@
+package dev.nanopool.testkit;
+
+import java.io.BufferedInputStream;
+import java.io.DataInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.URI;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.Predicate;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Stands between a pool and the server: counts, and does to connections what networks and servers do. What looks at single
+ * messages sees plain text only; connections with TLS pass, and can be cut, silenced and held up like the others.
+ */
+public final class FaultProxy implements AutoCloseable {
+    private static final int SSL_REQUEST = 80877103;
+    private static final int CANCEL_REQUEST = 80877102;
+    private static final byte[] READY = {'Z', 0, 0, 0, 5, 'I'}; // for a query, outside a transaction
+    private static final Rule NO_RULE = new Rule(message -> false, Fault.SILENT);
+
+    private final URI target;
+    private final Set<Link> links = ConcurrentHashMap.newKeySet();
+    private final AtomicLong roundTrips = new AtomicLong();
+    private final AtomicInteger connecting = new AtomicInteger();
+    private final AtomicInteger mostConnecting = new AtomicInteger();
+    private ServerSocket server; // as the next one: of the test's thread
+    private Thread acceptor;
+    private volatile Rule rule = NO_RULE;
+    private volatile Duration latency = Duration.ZERO;
+    private volatile long bytesPerSecond = Long.MAX_VALUE;
+    private volatile @Nullable CountDownLatch hole; // for connections to come; each has one of its own
+    private volatile boolean closed;
+
+    /** What a client sends: the protocol's type, and everything after the length as one character a byte. */
+    public record Message(char type, String text) {
+        /** The type of what is no message: somebody has connected. */
+        public static final char ACCEPTED = '+';
+
+        /** The type given here to the first message, which has none. */
+        public static final char STARTUP = '0';
+
+        public static final char TERMINATE = 'X';
+
+        /** The last message of a login with a password; with SCRAM it is the second of that type. */
+        public boolean isPassword() {
+            return type == 'p' && !text.startsWith("SCRAM");
+        }
+
+        /** A statement with that piece of SQL in it, on its way to be executed or prepared. */
+        public boolean isStatement(String sql) {
+            return (type == 'Q' || type == 'P') && text.contains(sql);
+        }
+
+        /** The empty statement, which asks whether the server is there. */
+        public boolean isProbe() {
+            return type == 'Q' && text.equals("\0");
+        }
+    }
+
+    /** What happens to a connection. */
+    public record Fault(Kind kind, Duration delay, String sqlState) {
+        enum Kind {
+            SLOW,
+            SILENT,
+            UNANSWERED,
+            FIN,
+            RST,
+            ERROR,
+            FATAL
+        }
+
+        /** Nothing passes any more in either direction; what is sent is lost. The client may still close. */
+        public static final Fault SILENT = new Fault(Kind.SILENT, Duration.ZERO, "");
+
+        /** As {@link #SILENT}, but what the client sends arrives. */
+        public static final Fault UNANSWERED = new Fault(Kind.UNANSWERED, Duration.ZERO, "");
+
+        /** The connection is closed to both sides. */
+        public static final Fault FIN = new Fault(Kind.FIN, Duration.ZERO, "");
+
+        /** The connection is reset. */
+        public static final Fault RST = new Fault(Kind.RST, Duration.ZERO, "");
+
+        /** The message arrives later. */
+        public static Fault slow(Duration delay) {
+            return new Fault(Kind.SLOW, delay, "");
+        }
+
+        /** The client gets an error for the answer to its statement, and the server nothing. The session goes on. */
+        public static Fault error(String sqlState) {
+            return new Fault(Kind.ERROR, Duration.ZERO, sqlState);
+        }
+
+        /** The client gets an error of severity FATAL, and the connection is closed. */
+        public static Fault fatal(String sqlState) {
+            return new Fault(Kind.FATAL, Duration.ZERO, sqlState);
+        }
+    }
+
+    private record Rule(Predicate<Message> moment, Fault fault) {}
+
+    /** Serves at once. The URL is a server's, with user and database in it. */
+    public FaultProxy(String url) throws IOException {
+        target = URI.create(url);
+        server = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
+        acceptor = accept(server);
+    }
+
+    /** The server's URL, by way of this proxy. */
+    public String url() {
+        return "postgresql://" + target.getRawUserInfo() + "@localhost:" + server.getLocalPort() + target.getRawPath();
+    }
+
+    /** As the protocol has them: each Sync and each simple Query is answered by one ReadyForQuery. */
+    public long roundTrips() {
+        return roundTrips.get();
+    }
+
+    /** How many connections are open. */
+    public int open() {
+        return links.size();
+    }
+
+    /** How many connections were on their way at the same time at most: accepted, and not logged in yet. */
+    public int mostConnecting() {
+        return mostConnecting.get();
+    }
+
+    /** Each piece of an answer comes that much later. */
+    public void latency(Duration latency) {
+        this.latency = latency;
+    }
+
+    /** Answers come no faster than that. */
+    public void throttle(long bytesPerSecond) {
+        this.bytesPerSecond = bytesPerSecond;
+    }
+
+    /** From now on, until {@link #heal}, the fault befalls every connection that sends such a message. */
+    public void at(Predicate<Message> moment, Fault fault) {
+        rule = new Rule(moment, fault);
+    }
+
+    /** Nothing passes, not even the end of a connection, until {@link #heal}: today's connections, and those to come. */
+    public void blackHole() {
+        blackHoleNew();
+        blackHoleExisting();
+    }
+
+    /** As {@link #blackHole}, for today's connections only. */
+    public void blackHoleExisting() {
+        for (Link link : links) {
+            if (link.hole == null) link.hole = new CountDownLatch(1);
+        }
+    }
+
+    /** As {@link #blackHole}, for those to come: they are accepted, and that is all. */
+    public void blackHoleNew() {
+        if (hole == null) hole = new CountDownLatch(1);
+    }
+
+    /** What is held up passes, and nothing more happens to messages. What was lost stays lost. */
+    public void heal() {
+        rule = NO_RULE;
+        latency = Duration.ZERO;
+        bytesPerSecond = Long.MAX_VALUE;
+        leave(hole);
+        hole = null;
+        for (Link link : links) {
+            leave(link.hole);
+            link.hole = null;
+        }
+    }
+
+    private static void leave(@Nullable CountDownLatch hole) {
+        if (hole != null) hole.countDown();
+    }
+
+    /** The fault befalls all of today's connections. */
+    public void now(Fault fault) throws IOException {
+        for (Link link : links) link.strike(fault);
+    }
+
+    /** The server's side of today's connections ends, and the clients are not told. */
+    public void halfOpen() throws IOException {
+        for (Link link : links) {
+            link.strike(Fault.SILENT);
+            close(link.upstream);
+        }
+    }
+
+    /** From now on nobody listens; open connections stay. */
+    public void refuse() throws Exception {
+        server.close();
+        acceptor.join(); // else it may let one more in
+    }
+
+    /** Ends {@link #refuse}. */
+    public void listen() throws IOException {
+        var again = new ServerSocket();
+        again.setReuseAddress(true);
+        again.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), server.getLocalPort()));
+        server = again;
+        acceptor = accept(again);
+    }
+
+    @Override
+    public void close() throws IOException {
+        closed = true;
+        server.close();
+        heal();
+        for (Link link : links) link.end();
+    }
+
+    private Thread accept(ServerSocket listening) {
+        return Thread.ofVirtual().start(() -> {
+            try {
+                while (true) {
+                    var link = new Link(listening.accept(), hole);
+                    if (closed) link.end();
+                    Thread.ofVirtual().start(link::requests);
+                }
+            } catch (IOException e) {
+                if (!listening.isClosed()) throw new UncheckedIOException(e);
+            }
+        });
+    }
+
+    private static void close(@Nullable Socket socket) {
+        try {
+            if (socket != null) socket.close();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** One connection, with a thread for each direction. It ends with either side, if that side's end passes. */
+    private final class Link {
+        private final Socket client;
+        private final AtomicBoolean underway = new AtomicBoolean(true);
+        volatile @Nullable Socket upstream;
+        volatile @Nullable CountDownLatch hole;
+        private volatile boolean requestsLost;
+        private volatile boolean answersLost;
+
+        Link(Socket client, @Nullable CountDownLatch hole) {
+            this.client = client;
+            this.hole = hole;
+            mostConnecting.accumulateAndGet(connecting.incrementAndGet(), Math::max);
+            links.add(this);
+        }
+
+        void end() {
+            arrived();
+            links.remove(this);
+            close(client);
+            close(upstream);
+        }
+
+        private void arrived() {
+            if (underway.compareAndSet(true, false)) connecting.decrementAndGet();
+        }
+
+        /** Waits while the connection is in a black hole. */
+        private void pass() {
+            CountDownLatch here = hole;
+            try {
+                if (here != null) here.await();
+            } catch (InterruptedException e) {
+                throw new IllegalStateException(e);
+            }
+        }
+
+        void requests() {
+            try {
+                pass();
+                var in = new DataInputStream(new BufferedInputStream(client.getInputStream()));
+                if (isStruck(Message.ACCEPTED, new byte[0], in)) {
+                    in.transferTo(OutputStream.nullOutputStream()); // until the client closes
+                    return;
+                }
+                Socket server = new Socket(target.getHost(), target.getPort());
+                upstream = server;
+                for (Socket socket : new Socket[] {client, server}) socket.setTcpNoDelay(true);
+                Thread.ofVirtual().start(() -> answers(server));
+                OutputStream out = server.getOutputStream();
+                byte[] startup = body(in);
+                int code = ByteBuffer.wrap(startup).getInt();
+                if (code == CANCEL_REQUEST) arrived();
+                request(Message.STARTUP, startup, in, out);
+                if (code == SSL_REQUEST) copyRequests(in, out);
+                else while (true) request((char) in.readByte(), body(in), in, out);
+            } catch (IOException e) {
+                pass(); // one side has closed: the usual end
+            } finally {
+                end();
+            }
+        }
+
+        private static byte[] body(DataInputStream in) throws IOException {
+            byte[] body = new byte[in.readInt() - 4];
+            in.readFully(body);
+            return body;
+        }
+
+        private void request(char type, byte[] body, DataInputStream in, OutputStream out) throws IOException {
+            pass();
+            if (type == 'S' || type == 'Q') roundTrips.incrementAndGet();
+            if (!requestsLost && !isStruck(type, body, in)) out.write(message(type, body));
+        }
+
+        private void copyRequests(InputStream in, OutputStream out) throws IOException {
+            byte[] buffer = new byte[8192];
+            for (int n = in.read(buffer); n >= 0; n = in.read(buffer)) {
+                pass();
+                if (!requestsLost) out.write(buffer, 0, n);
+            }
+        }
+
+        private void answers(Socket server) {
+            try {
+                InputStream in = server.getInputStream();
+                OutputStream out = client.getOutputStream();
+                byte[] buffer = new byte[8192];
+                for (int n = in.read(buffer); n >= 0; n = in.read(buffer)) {
+                    if (n >= READY.length && Arrays.equals(buffer, n - READY.length, n, READY, 0, READY.length))
+                        arrived();
+                    pass();
+                    delay(latency);
+                    int piece = Math.clamp(bytesPerSecond / 100, 1, n);
+                    for (int at = 0; at < n && !answersLost; at += piece) {
+                        out.write(buffer, at, Math.min(piece, n - at));
+                        if (bytesPerSecond < Long.MAX_VALUE) delay(Duration.ofMillis(10));
+                    }
+                }
+                pass();
+            } catch (IOException e) {
+                pass(); // one side has closed: the usual end
+            } finally {
+                if (!answersLost) end();
+            }
+        }
+
+        private boolean isStruck(char type, byte[] body, DataInputStream in) throws IOException {
+            Rule current = rule;
+            if (!current.moment.test(new Message(type, new String(body, StandardCharsets.ISO_8859_1)))) return false;
+            if (current.fault.kind == Fault.Kind.ERROR) {
+                // In the extended protocol, the server too answers an error at once, and then ignores all up to the
+                // Sync.
+                for (char next = type; next != 'Q' && next != 'S'; body(in)) next = (char) in.readByte();
+            }
+            return strike(current.fault);
+        }
+
+        /** True: what was to be sent is lost. */
+        boolean strike(Fault fault) throws IOException {
+            switch (fault.kind) {
+                case SLOW -> LockSupport.parkNanos(fault.delay.toNanos());
+                case UNANSWERED -> answersLost = true;
+                case SILENT -> lose();
+                case FIN -> {
+                    lose();
+                    client.shutdownOutput();
+                    close(upstream);
+                }
+                case RST -> {
+                    client.setSoLinger(true, 0);
+                    end();
+                }
+                case ERROR -> {
+                    client.getOutputStream().write(error("ERROR", fault));
+                    client.getOutputStream().write(READY);
+                }
+                case FATAL -> {
+                    client.getOutputStream().write(error("FATAL", fault));
+                    strike(Fault.FIN);
+                }
+            }
+            return fault.kind != Fault.Kind.SLOW && fault.kind != Fault.Kind.UNANSWERED;
+        }
+
+        private void lose() {
+            requestsLost = true;
+            answersLost = true;
+        }
+    }
+
+    private static void delay(Duration delay) {
+        long end = System.nanoTime() + delay.toNanos();
+        for (long rest = delay.toNanos(); rest > 0; rest = end - System.nanoTime()) LockSupport.parkNanos(rest);
+    }
+
+    private static byte[] error(String severity, Fault fault) {
+        String fields = "S" + severity + "\0V" + severity + "\0C" + fault.sqlState + "\0Mmade by the test\0\0";
+        return message('E', fields.getBytes(StandardCharsets.ISO_8859_1));
+    }
+
+    private static byte[] message(char type, byte[] body) {
+        ByteBuffer message = ByteBuffer.allocate(5 + body.length);
+        if (type != Message.STARTUP) message.put((byte) type);
+        message.putInt(4 + body.length).put(body);
+        return Arrays.copyOf(message.array(), message.position());
+    }
+}
