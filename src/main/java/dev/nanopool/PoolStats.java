@@ -9,7 +9,7 @@ import java.time.Duration;
  * @param name the pool's name
  * @param size how many connections the pool may hold
  * @param active connections leased
- * @param idle connections open and not leased
+ * @param idle connections ready to be leased: open, not leased, and not being reset, validated or closed
  * @param pending callers that wait
  * @param opening connections being opened
  * @param leasesGranted leases since the start
@@ -18,7 +18,7 @@ import java.time.Duration;
  * @param opened connections opened
  * @param closed connections closed, for any reason
  * @param lost connections that broke
- * @param leaked leases reported as leaked
+ * @param leaked leases told of as leaked, certain or suspected
  * @param reset leases after which something had to be undone on the server
  * @param waitP50 how long callers waited: the median, zero for those who did not have to wait
  * @param waitP99 the 99th percentile of the wait
