@@ -1,5 +1,6 @@
 package dev.nanopool.bench;
 
+import dev.nanopool.testkit.EmbeddedServer;
 import dev.nanopool.testkit.TestServer;
 import java.util.List;
 import java.util.stream.Stream;
@@ -26,7 +27,7 @@ public final class Bench {
     }
 
     public static void main(String[] arguments) throws Exception {
-        try (TestServer.Embedded server = TestServer.embedded()) {
+        try (EmbeddedServer server = EmbeddedServer.start()) {
             String url = TestServer.jdbc(server.url());
             for (String[] row : new String[][] {
                 {"thread", "1", "8"},
