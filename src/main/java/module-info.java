@@ -2,6 +2,7 @@
 module dev.nanopool {
     requires transitive java.sql;
     requires java.logging;
+    requires jdk.net;
     requires org.postgresql.jdbc;
     requires static transitive org.jspecify;
 

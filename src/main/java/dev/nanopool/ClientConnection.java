@@ -2,6 +2,7 @@ package dev.nanopool;
 
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
+import java.lang.ref.Reference;
 import java.sql.Array;
 import java.sql.CallableStatement;
 import java.sql.ClientInfoStatus;
@@ -20,6 +21,7 @@ import org.postgresql.copy.CopyManager;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.fastpath.Fastpath;
 import org.postgresql.jdbc.AutoSave;
+import org.postgresql.largeobject.LargeObjectManager;
 import org.postgresql.replication.PGReplicationConnection;
 import org.postgresql.util.PGobject;
 
@@ -45,12 +47,6 @@ final class ClientConnection extends ForwardingConnection {
     ClientConnection(Pool pool, PhysicalConnection physical) {
         this.pool = pool;
         this.physical = physical;
-    }
-
-    /** Ends the lease. Of several callers one gets the connection, the others null. */
-    private @Nullable PhysicalConnection end() {
-        PhysicalConnection ended = physical;
-        return ended != null && PHYSICAL.compareAndSet(this, ended, null) ? ended : null;
     }
 
     /** The connection, while the lease lasts. */
@@ -123,21 +119,30 @@ final class ClientConnection extends ForwardingConnection {
 
     @Override
     public void close() {
-        PhysicalConnection ended = end();
-        if (ended != null) pool.giveBack(ended);
+        end(null);
     }
 
     @Override
     public void abort(Executor executor) throws SQLException {
         if (executor == null) throw new SQLException("executor: must not be null", "22023");
-        PhysicalConnection ended = end();
-        if (ended != null) pool.discard(ended, CloseReason.ABORTED);
+        end(CloseReason.ABORTED);
     }
 
     /** The pool ends the lease: it is closed while somebody still holds it. */
     void cut() {
-        PhysicalConnection ended = end();
-        if (ended != null) pool.discard(ended, CloseReason.CUT);
+        end(CloseReason.CUT);
+    }
+
+    /** Ends the lease: once, whoever comes first. */
+    private void end(@Nullable CloseReason discard) {
+        PhysicalConnection ended = physical;
+        if (ended == null || !PHYSICAL.compareAndSet(this, ended, null)) return;
+        try {
+            if (discard == null) pool.giveBack(ended);
+            else pool.discard(ended, discard);
+        } finally {
+            Reference.reachabilityFence(this); // else it may look forgotten before the lease has ended
+        }
     }
 
     @Override
@@ -229,6 +234,7 @@ final class ClientConnection extends ForwardingConnection {
         if (type.isInstance(this)) return type.cast(this);
         T driver = super.unwrap(type);
         changing(Change.UNWRAPPED);
+        keep();
         return driver;
     }
 
@@ -382,6 +388,17 @@ final class ClientConnection extends ForwardingConnection {
         if (current != null) current.session.irreversible();
     }
 
+    /** An object of the driver is handed out that can be used without this client: its user has not forgotten it. */
+    private void keep() throws SQLException {
+        physical().unwrapped = this;
+    }
+
+    @Override
+    public LargeObjectManager getLargeObjectAPI() throws SQLException {
+        keep();
+        return super.getLargeObjectAPI();
+    }
+
     @Override
     public CopyManager getCopyAPI() throws SQLException {
         return new ClientCopyManager(this);
@@ -392,12 +409,15 @@ final class ClientConnection extends ForwardingConnection {
     @SuppressWarnings("deprecation")
     public Fastpath getFastpathAPI() throws SQLException {
         changing(Change.UNKNOWN);
+        keep();
         return super.getFastpathAPI();
     }
 
     @Override
     public PGReplicationConnection getReplicationAPI() {
         forgetAfterwards();
+        PhysicalConnection current = physical;
+        if (current != null) current.unwrapped = this;
         return super.getReplicationAPI();
     }
 

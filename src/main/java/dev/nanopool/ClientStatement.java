@@ -22,7 +22,7 @@ class ClientStatement extends ForwardingStatement {
         this.physical = physical;
         this.client = client;
         this.timeoutNanos = physical.session.queryTimeoutNanos();
-        physical.statements.add(this);
+        physical.statements.add(statement); // not this one, which would keep a forgotten client reachable
     }
 
     @Override
@@ -98,13 +98,13 @@ class ClientStatement extends ForwardingStatement {
 
     @Override
     public void close() throws SQLException {
-        physical.statements.remove(this);
+        physical.statements.remove(statement);
         super.close();
     }
 
     /** After a result was closed: with {@code closeOnCompletion} that closes the statement. */
     void forgetIfClosed() throws SQLException {
-        if (isClosed()) physical.statements.remove(this);
+        if (isClosed()) physical.statements.remove(statement);
     }
 
     @Override

@@ -18,6 +18,8 @@ public enum CloseReason {
     IRREVERSIBLE("changed in a way that cannot be undone"),
     /** What the last lease had changed could not be undone in time. */
     RESET_FAILED("reset failed"),
+    /** Its server is not what {@code target_session_attrs} asks for any more: promoted, demoted, or made read-only. */
+    WRONG_ROLE("wrong role"),
     /** It was older than {@code maxLifetime}. */
     MAX_LIFETIME("max lifetime reached"),
     /** It was not needed for {@code idleTimeout}. */
@@ -28,7 +30,7 @@ public enum CloseReason {
     RESIZED("pool resized"),
     /** {@code Pool.suspend}. */
     SUSPENDED("pool suspended"),
-    /** Its client became unreachable without having been closed. */
+    /** Its client became unreachable without having been closed, in a pool that is closed. */
     LEAKED("leaked");
 
     private final String phrase;

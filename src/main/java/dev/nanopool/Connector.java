@@ -1,13 +1,12 @@
 package dev.nanopool;
 
+import dev.nanopool.driver.PeekableSocket;
 import dev.nanopool.driver.PoolSocketFactory;
-import java.net.Socket;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
 import java.sql.SQLException;
 import java.sql.SQLTransientConnectionException;
 import java.sql.Statement;
-import java.time.Duration;
 import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
@@ -150,7 +149,7 @@ final class Connector {
      * @param socket the socket below TLS; null if the user has a socket factory of its own
      * @param readOnlyInServer whether the driver keeps {@code setReadOnly} in the server ({@code readOnlyMode=always})
      */
-    record Opened(BaseConnection connection, @Nullable Socket socket, boolean readOnlyInServer) {
+    record Opened(BaseConnection connection, @Nullable PeekableSocket socket, boolean readOnlyInServer) {
         void abort() throws SQLException {
             PoolSocketFactory.close(socket);
             connection.abort(Runnable::run);
@@ -162,17 +161,17 @@ final class Connector {
      * exceptions pass unchanged.
      */
     Opened open() throws SQLException {
-        String key = PoolSocketFactory.newKey();
+        var attempt = new PoolSocketFactory.Attempt();
         var result = new CompletableFuture<Opened>();
         var builder = warm ? Thread.ofVirtual() : Thread.ofPlatform().daemon();
         Thread thread = builder.name("nanopool-" + config.name + "-connect").unstarted(() -> {
             try {
-                Opened opened = login(key);
+                Opened opened = open(attempt);
                 if (!result.complete(opened)) opened.abort(); // too late
             } catch (Throwable e) {
                 result.completeExceptionally(e);
             } finally {
-                PoolSocketFactory.finish(key);
+                attempt.end();
             }
         });
         thread.setContextClassLoader(Connector.class.getClassLoader()); // where the driver finds the socket factory
@@ -197,28 +196,20 @@ final class Connector {
         // The connection may come between the two: then it is nobody's, and ended here.
         if (!result.completeExceptionally(refused) && !result.isCompletedExceptionally())
             result.join().abort();
-        PoolSocketFactory.cut(key);
+        attempt.cut();
         thread.interrupt(); // it may wait for the credentials
         throw refused;
     }
 
-    private Opened login(String key) throws SQLException {
+    private Opened open(PoolSocketFactory.Attempt attempt) throws SQLException {
         Properties login = new Properties();
         login.putAll(properties);
-        Credentials credentials = config.credentials.get();
-        login.setProperty(PGProperty.USER.getName(), credentials.user());
-        // An empty password is one only if it was given: the driver looks elsewhere for one that was not.
-        if (!credentials.password().isEmpty() || config.url.password != null) {
-            login.setProperty(PGProperty.PASSWORD.getName(), credentials.password());
-        }
         if (login.putIfAbsent(PGProperty.SOCKET_FACTORY.getName(), PoolSocketFactory.class.getName()) == null) {
-            login.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), key);
+            login.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), attempt.key());
         }
-        BaseConnection connection = (BaseConnection) DRIVER.connect(url, login);
-        if (connection == null)
-            throw new SQLException(config.name + ": the driver does not understand its URL", "08001");
+        BaseConnection connection = login(login);
         boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
-        var opened = new Opened(connection, PoolSocketFactory.finish(key), readOnlyInServer);
+        var opened = new Opened(connection, attempt.end(), readOnlyInServer);
         try {
             if (config.initSql != null) {
                 try (Statement statement = connection.createStatement()) {
@@ -233,7 +224,34 @@ final class Connector {
         }
     }
 
-    static Duration jittered(Duration lifetime, double random) {
-        return Duration.ofNanos((long) (lifetime.toNanos() * (0.75 + 0.25 * random)));
+    /** Logs in. A password that has been changed meanwhile is asked for once more. */
+    private BaseConnection login(Properties login) throws SQLException {
+        Credentials credentials = config.credentials.get();
+        try {
+            return login(login, credentials);
+        } catch (SQLException e) {
+            if (!"28P01".equals(e.getSQLState())) throw e;
+            Credentials fresh = config.credentials.get();
+            if (fresh.equals(credentials)) throw e;
+            return login(login, fresh);
+        }
+    }
+
+    private BaseConnection login(Properties login, Credentials credentials) throws SQLException {
+        login.setProperty(PGProperty.USER.getName(), credentials.user());
+        login.remove(PGProperty.PASSWORD.getName());
+        // An empty password is one only if it was given: the driver looks elsewhere for one that was not.
+        if (!credentials.password().isEmpty() || config.url.password != null) {
+            login.setProperty(PGProperty.PASSWORD.getName(), credentials.password());
+        }
+        BaseConnection connection = (BaseConnection) DRIVER.connect(url, login);
+        if (connection == null)
+            throw new SQLException(config.name + ": the driver does not understand its URL", "08001");
+        return connection;
+    }
+
+    /** The servers that the connections may belong to. */
+    Role role() {
+        return Role.of(properties.getProperty(PGProperty.TARGET_SERVER_TYPE.getName()));
     }
 }

@@ -1,12 +1,14 @@
 package dev.nanopool;
 
+import java.lang.ref.WeakReference;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.locks.LockSupport;
 
 /**
- * The pool's one clock: a thread that answers callers whose deadline has passed, and looks after idle connections once a
- * second. It does no I/O and never waits for anybody. A platform thread, so that a server busy with virtual threads cannot
- * hold it up.
+ * The pool's one clock: a thread that answers callers whose deadline has passed, and looks after all connections once a
+ * second. It does no I/O that could block, and never waits for anybody. A platform thread, so that a server busy with
+ * virtual threads cannot hold it up.
  */
 final class Housekeeper {
     private static final System.Logger LOGGER = System.getLogger("dev.nanopool");
@@ -16,21 +18,45 @@ final class Housekeeper {
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
 
     private final Pool pool;
+    private final PoolConfig config;
     private final LeaseQueue<?> queue;
+    private final Clock clock;
+    private final Watchdog watchdog;
+    private final Health health;
+    private final Supply supply;
+    private final Events events;
     private final Thread thread;
     private volatile boolean stopped;
-    private volatile long coarseNanos;
 
-    Housekeeper(Pool pool, LeaseQueue<?> queue) {
+    // The housekeeper's own.
+    private long sweptNanos;
+    private long countedNanos; // since when unneeded connections are counted
+    private int unneeded = Integer.MAX_VALUE; // idle all the time since then
+
+    Housekeeper(
+            Pool pool,
+            PoolConfig config,
+            LeaseQueue<?> queue,
+            Clock clock,
+            Watchdog watchdog,
+            Health health,
+            Events events) {
         this.pool = pool;
+        this.config = config;
         this.queue = queue;
+        this.clock = clock;
+        this.watchdog = watchdog;
+        this.health = health;
+        this.supply = health.supply();
+        this.events = events;
         this.thread = Thread.ofPlatform()
                 .daemon()
-                .name("nanopool-" + pool.name() + "-housekeeper")
+                .name("nanopool-" + config.name + "-housekeeper")
                 .unstarted(this::run);
     }
 
     void start() {
+        clock.tick(Clock.nanoTime());
         thread.start();
     }
 
@@ -46,32 +72,81 @@ final class Housekeeper {
         LockSupport.unpark(thread);
     }
 
-    /** The time to within 0.1 s, by a read that costs nothing. */
-    long coarseNanos() {
-        return coarseNanos;
-    }
-
     private void run() {
-        long sweepNanos = 0;
         while (!stopped) {
-            long now = Pool.nanoTime();
-            coarseNanos = now;
+            long now = Clock.nanoTime();
+            clock.tick(now);
             long wait = Math.min(queue.expire(now) - now, TICK_NANOS);
             try {
-                pool.enforceDeadlines(now);
-                if (now - sweepNanos >= SWEEP_NANOS) {
-                    sweepNanos = now;
-                    pool.sweep();
+                watchdog.enforce(now);
+                if (now - sweptNanos >= SWEEP_NANOS) {
+                    sweptNanos = now;
+                    sweep(now);
                 }
             } catch (RuntimeException e) { // the clock must go on: callers' deadlines depend on it
-                LOGGER.log(System.Logger.Level.ERROR, () -> pool.name() + ": bug: the housekeeper failed", e);
+                LOGGER.log(System.Logger.Level.ERROR, () -> config.name + ": bug: the housekeeper failed", e);
             }
             LockSupport.parkNanos(this, Math.max(wait, LINE_NANOS));
-            long early = now + LINE_NANOS - Pool.nanoTime();
+            long early = now + LINE_NANOS - Clock.nanoTime();
             while (early > 0 && !stopped) {
                 LockSupport.parkNanos(this, early);
-                early = now + LINE_NANOS - Pool.nanoTime();
+                early = now + LINE_NANOS - Clock.nanoTime();
             }
         }
+    }
+
+    private void sweep(long now) {
+        if (supply.opening() == 0) supply.raise();
+        for (PhysicalConnection connection : supply.connections()) lookForLeak(connection, now);
+        List<PhysicalConnection> idle = supply.takeIdle();
+        int surplus = surplus(idle.size(), now);
+        for (PhysicalConnection connection : idle) {
+            if (surplus-- > 0) supply.discard(connection, CloseReason.IDLE_TIMEOUT);
+            else lookAtIdle(connection, now);
+        }
+    }
+
+    private void lookAtIdle(PhysicalConnection connection, long now) {
+        long asked = Math.max(connection.idleNanos, connection.provenNanos);
+        if (!config.keepalive.isZero() && now - asked >= config.keepalive.toNanos()) health.validate(connection);
+        else health.look(connection);
+    }
+
+    /**
+     * How many idle connections are too many. Callers take turns at all of them, so none is idle for long: what counts is
+     * how many were idle all the time.
+     */
+    private int surplus(int idle, long now) {
+        unneeded = Math.min(unneeded, idle);
+        if (now - countedNanos < config.idleTimeout.toNanos()) return 0;
+        int surplus = Math.min(unneeded, supply.connections().size() - config.minIdle);
+        countedNanos = now;
+        unneeded = Integer.MAX_VALUE;
+        return surplus;
+    }
+
+    /** A client that nobody can reach is taken back; one that is merely suspicious is told of. */
+    private void lookForLeak(PhysicalConnection connection, long now) {
+        Thread owner = connection.owner;
+        WeakReference<ClientConnection> client = connection.client;
+        if (owner == null || client == null || connection.isBusy()) return; // waiting for the server is no leak
+        boolean isForgotten = client.get() == null;
+        boolean isSuspect = !owner.isAlive() || now - connection.leasedNanos >= leakNanos();
+        if (!isForgotten && (!isSuspect || connection.suspected)) return;
+        Throwable borrowed = connection.borrowed;
+        var holder = Diagnosis.holder(
+                connection, owner, List.of(borrowed != null ? borrowed.getStackTrace() : owner.getStackTrace()));
+        if (!isForgotten) {
+            if (!connection.isLeasedTo(client)) return; // it was given back meanwhile
+            connection.suspected = true;
+            events.leaked(holder, false);
+        } else if (connection.endForgotten(client)) {
+            pool.takeBack(connection);
+            events.leaked(holder, true);
+        }
+    }
+
+    private long leakNanos() {
+        return config.leakThreshold.isZero() ? Long.MAX_VALUE : config.leakThreshold.toNanos();
     }
 }

@@ -7,6 +7,7 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -46,10 +47,13 @@ final class LeaseQueue<T> {
     private final Runnable vacancy; // takes over a permit to which nothing idle belongs
     private final Runnable putBack = this::release; // what else can be done with such a permit
 
-    LeaseQueue(int maxWaiters, LongSupplier clock, Runnable vacancy, Runnable alarm) {
+    private final BooleanSupplier deadlock; // whether the calling thread, which is in the line, waits for itself
+
+    LeaseQueue(int maxWaiters, LongSupplier clock, Runnable vacancy, Runnable alarm, BooleanSupplier deadlock) {
         this.maxWaiters = maxWaiters;
         this.clock = clock;
         this.vacancy = vacancy;
+        this.deadlock = deadlock;
         this.waiters = new WaitingLine(alarm);
     }
 
@@ -74,6 +78,7 @@ final class LeaseQueue<T> {
             waiters.add(waiter); // THEN look: whether the queue is closed, and for items
             if (closed) waiter.answer(Reason.CLOSED);
             match();
+            if (deadlock.getAsBoolean()) waiter.answer(Reason.DEADLOCK);
             waiters.lookAt(deadlineNanos);
             while (waiter.get() == null) {
                 LockSupport.park(this);

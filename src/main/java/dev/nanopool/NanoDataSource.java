@@ -49,6 +49,9 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     private int minimumIdle = -1;
     private long connectionTimeout = 5_000;
     private long maxLifetime = 1_800_000;
+    private long idleTimeout = 600_000;
+    private long keepaliveTime = 120_000;
+    private long leakDetectionThreshold;
     private @Nullable String poolName;
     private @Nullable String connectionInitSql;
     private @Nullable String schema;
@@ -152,7 +155,10 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
                 .size(maximumPoolSize)
                 .minIdle(minimumIdle < 0 ? maximumPoolSize : minimumIdle)
                 .acquireTimeout(connectionTimeout == 0 ? UNLIMITED : Duration.ofMillis(connectionTimeout))
-                .maxLifetime(maxLifetime == 0 ? UNLIMITED : Duration.ofMillis(maxLifetime));
+                .maxLifetime(maxLifetime == 0 ? UNLIMITED : Duration.ofMillis(maxLifetime))
+                .idleTimeout(idleTimeout == 0 ? UNLIMITED : Duration.ofMillis(idleTimeout))
+                .keepalive(Duration.ofMillis(keepaliveTime))
+                .leakThreshold(Duration.ofMillis(leakDetectionThreshold));
         if (tlsMode != null) builder.tls(tlsMode);
         if (poolName != null) builder.name(poolName);
         if (username != null || password != null) {
@@ -228,6 +234,10 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
         if (value >= least && value <= most) return;
         throw new IllegalArgumentException(
                 property + ": " + value + unit + " is out of bounds; must be " + least + " to " + most + unit);
+    }
+
+    private static void zeroOrWithin(String property, long millis) {
+        if (millis != 0) within(property, millis, 1_000, UNLIMITED.toMillis(), " ms");
     }
 
     /**
@@ -380,15 +390,83 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * After which age a connection is replaced; each gets 75 to 100 % of it at random. Default: 1,800,000 ms (30 min).
+     * The age that a connection reaches at most, as {@link PoolConfig.Builder#maxLifetime} has it. Default: 1,800,000 ms
+     * (30 min).
      *
      * @param maxLifetime milliseconds, 1,000 or more, at most 365 days; 0, as in HikariCP: practically never, a year
      * @throws IllegalStateException if the pool has started
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void setMaxLifetime(long maxLifetime) {
-        if (maxLifetime != 0) within("maxLifetime", maxLifetime, 1_000, UNLIMITED.toMillis(), " ms");
+        zeroOrWithin("maxLifetime", maxLifetime);
         set("maxLifetime", () -> this.maxLifetime = maxLifetime);
+    }
+
+    /**
+     * Over which time connections must have been idle to be closed.
+     *
+     * @return milliseconds; 0: never
+     */
+    public long getIdleTimeout() {
+        return idleTimeout;
+    }
+
+    /**
+     * Over which time connections must have been idle to be closed, down to {@code minimumIdle}; see
+     * {@link PoolConfig.Builder#idleTimeout}. Default: 600,000 ms (10 min).
+     *
+     * @param idleTimeout milliseconds, 1,000 or more, at most 365 days; 0, as in HikariCP: practically never, a year
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setIdleTimeout(long idleTimeout) {
+        zeroOrWithin("idleTimeout", idleTimeout);
+        set("idleTimeout", () -> this.idleTimeout = idleTimeout);
+    }
+
+    /**
+     * How long a connection may be idle until the server is asked whether it is still there.
+     *
+     * @return milliseconds; 0: never
+     */
+    public long getKeepaliveTime() {
+        return keepaliveTime;
+    }
+
+    /**
+     * How long a connection may be idle until the server is asked, in the background, whether it is still there. Default:
+     * 120,000 ms (2 min).
+     *
+     * @param keepaliveTime milliseconds, 1,000 or more, at most 365 days; 0: never
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setKeepaliveTime(long keepaliveTime) {
+        zeroOrWithin("keepaliveTime", keepaliveTime);
+        set("keepaliveTime", () -> this.keepaliveTime = keepaliveTime);
+    }
+
+    /**
+     * How long a lease may last until it is told of as a possible leak.
+     *
+     * @return milliseconds; 0: off
+     */
+    public long getLeakDetectionThreshold() {
+        return leakDetectionThreshold;
+    }
+
+    /**
+     * How long a lease may last until it is told of as a possible leak, unless it waits for the server; see
+     * {@link PoolConfig.Builder#leakThreshold}. Default: 0, off. A client that nobody can reach any more is found without
+     * it.
+     *
+     * @param leakDetectionThreshold milliseconds, 1,000 or more, at most 365 days; 0: off
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setLeakDetectionThreshold(long leakDetectionThreshold) {
+        zeroOrWithin("leakDetectionThreshold", leakDetectionThreshold);
+        set("leakDetectionThreshold", () -> this.leakDetectionThreshold = leakDetectionThreshold);
     }
 
     /**

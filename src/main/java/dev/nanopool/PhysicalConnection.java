@@ -1,13 +1,19 @@
 package dev.nanopool;
 
+import dev.nanopool.driver.PeekableSocket;
+import dev.nanopool.driver.PeekableSocket.Peek;
 import dev.nanopool.driver.PoolSocketFactory;
-import java.net.Socket;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.lang.ref.WeakReference;
 import java.nio.channels.ClosedByInterruptException;
+import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReadWriteLock;
@@ -23,28 +29,60 @@ import org.postgresql.util.ServerErrorMessage;
  * belongs to one lease; what others may read meanwhile is said at the field.
  */
 final class PhysicalConnection {
+    private static final Set<String> FATAL_CLASSES = Set.of("08", "53", "58", "F0", "XX");
+    private static final VarHandle CLIENT;
+
+    static {
+        try {
+            CLIENT = MethodHandles.lookup().findVarHandle(PhysicalConnection.class, "client", WeakReference.class);
+        } catch (ReflectiveOperationException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
     final BaseConnection connection;
     final SessionState session;
     final int backendPid;
-    final long expiresNanos;
+    final long openedNanos;
+    final long expiresNanos; // from then on it is replaced when nobody waits
     final int generation;
 
-    /** The statements that the lease has open, to be closed at its end. Thread-safe: clients may share a connection. */
-    final Set<ClientStatement> statements = ConcurrentHashMap.newKeySet(4);
+    /** The driver's statements that the lease has open, to be closed at its end. Thread-safe: threads may share a client. */
+    final Set<Statement> statements = ConcurrentHashMap.newKeySet(4);
 
     // Plain fields, written by the lease, read by statistics and messages: those may be a moment late.
     @Nullable
     Thread owner;
 
+    /** Weak: a client that its user has forgotten can be told from one that is in use. */
     @Nullable
-    ClientConnection client;
+    WeakReference<ClientConnection> client;
 
+    /** The client, once the driver's own objects were handed out, which may be used without it. */
+    @Nullable
+    ClientConnection unwrapped;
+
+    /** Where the lease began, if the pool traces leases. */
+    @Nullable
+    Throwable borrowed;
+
+    boolean suspected; // the lease was told of as a possible leak
     long leasedNanos; // to within 0.1 s, unless timed
     boolean timed;
     long leases;
 
+    // Plain fields of whoever holds the connection.
+    long idleNanos; // since when nobody has used it, to within 0.1 s
+    long provenNanos; // when the server last answered the pool itself
+
+    /** The pool itself uses the connection: resets, validates or closes it. */
+    volatile boolean isServiced;
+
     /** Set to have the connection replaced when it comes back. */
     volatile boolean retired;
+
+    /** The server refused to write (25006): the lease's own doing, or it is a standby now. */
+    volatile boolean refusedWrite;
 
     private volatile @Nullable Throwable failure;
 
@@ -58,16 +96,58 @@ final class PhysicalConnection {
     final ReadWriteLock cancelling = new ReentrantReadWriteLock();
 
     private final AtomicInteger speaking = new AtomicInteger(); // threads that wait for the server's answer
-    private final @Nullable Socket socket; // below TLS; null if the user has a socket factory of its own
+    private final @Nullable PeekableSocket socket; // below TLS; null if the user has a socket factory of its own
 
-    PhysicalConnection(Connector.Opened opened, ResetMode resetMode, long expiresNanos, int generation)
-            throws SQLException {
+    PhysicalConnection(Connector.Opened opened, PoolConfig config, long nowNanos, int generation) throws SQLException {
         this.connection = opened.connection();
         this.socket = opened.socket();
-        this.session = new SessionState(connection, resetMode, opened.readOnlyInServer());
+        this.session = new SessionState(connection, config.resetMode, opened.readOnlyInServer());
         this.backendPid = connection.getBackendPID();
-        this.expiresNanos = expiresNanos;
+        this.openedNanos = nowNanos;
+        this.idleNanos = nowNanos;
+        this.provenNanos = nowNanos;
+        this.expiresNanos = nowNanos
+                + jittered(config.maxLifetime, ThreadLocalRandom.current().nextDouble());
         this.generation = generation;
+    }
+
+    /** 75 to 100 % of a lifetime, so that connections that were opened together do not all go together. */
+    static long jittered(Duration lifetime, double random) {
+        return (long) (lifetime.toNanos() * (0.75 + 0.25 * random));
+    }
+
+    /** Closes what the lease left open. */
+    void closeStatements() {
+        if (statements.isEmpty()) return;
+        for (Statement statement : statements) {
+            try {
+                statement.close();
+            } catch (SQLException | RuntimeException e) {
+                note(e);
+            }
+        }
+        statements.clear();
+    }
+
+    /** Whether nothing is left to undo that takes a round trip. */
+    boolean isReset() {
+        try {
+            return session.resetLocally();
+        } catch (SQLException | RuntimeException e) {
+            note(e);
+            return false;
+        }
+    }
+
+    /** Nobody holds it any more, or nobody yet. */
+    void endLease() {
+        timed = false;
+        owner = null;
+        client = null;
+        if (unwrapped != null) unwrapped = null;
+        if (borrowed != null) borrowed = null;
+        if (suspected) suspected = false;
+        if (copy != null) copy = null;
     }
 
     /** A thread is about to speak to the server for this client. False: it must not, the client was closed meanwhile. */
@@ -119,14 +199,16 @@ final class PhysicalConnection {
         }
     }
 
-    /** Something to do with the driver. */
+    /** Something to do with the driver. Blocks until the server has answered. */
     interface SqlAction {
         void run() throws SQLException;
     }
 
     /** Remembers a failure after which the connection must not be lent again. */
     void note(Throwable thrown) {
-        if (thrown instanceof SQLException cancel && "57014".equals(cancel.getSQLState())) cancelled = true;
+        String state = thrown instanceof SQLException exception ? exception.getSQLState() : null;
+        if ("57014".equals(state)) cancelled = true;
+        else if ("25006".equals(state)) refusedWrite = true;
         else if (failure == null && isFatal(thrown)) failure = thrown;
     }
 
@@ -144,6 +226,42 @@ final class PhysicalConnection {
             note(e);
             return true;
         }
+    }
+
+    /** Looks at the idle connection's socket, without waiting; with a socket of the user's own nothing can be seen. */
+    Peek peek() {
+        return socket == null ? Peek.DATA : socket.peek();
+    }
+
+    boolean canPeek() {
+        return socket != null;
+    }
+
+    /** Asks the server whether it is there, and whether it takes writes if the role demands it: one round trip. */
+    void validate(Role role) throws SQLException {
+        try (Statement statement = connection.createStatement()) {
+            statement.setQueryTimeout(0);
+            if (role != Role.PRIMARY) {
+                statement.execute("");
+            } else {
+                try (ResultSet row = statement.executeQuery("SHOW transaction_read_only")) {
+                    if (row.next() && row.getString(1).equals("on")) {
+                        throw new SQLException("the server is not the primary any more", "25006");
+                    }
+                }
+            }
+        }
+        refusedWrite = false;
+    }
+
+    /** Whether that client's lease goes on, read now and not before. */
+    boolean isLeasedTo(WeakReference<ClientConnection> someone) {
+        return someone.equals(CLIENT.getVolatile(this));
+    }
+
+    /** Ends a lease whose client nobody can reach any more. False: it has been ended, or a new one has begun. */
+    boolean endForgotten(WeakReference<ClientConnection> forgotten) {
+        return CLIENT.compareAndSet(this, forgotten, null);
     }
 
     /** Ends every read and write at once. Never blocks: the socket is closed below TLS. */
@@ -168,16 +286,29 @@ final class PhysicalConnection {
     }
 
     /**
-     * Whether the session is gone or its protocol state unknown. Class 08 is the connection itself; with severity FATAL or
-     * PANIC the server ends the session. What is not an SQLException may have left half a message in the send buffer.
+     * Whether the session is gone or not to be trusted. Class 08 is the connection itself; with severity FATAL or PANIC the
+     * server ends the session; of the other classes each says that the server is in trouble: out of resources (53), system
+     * error (58), bad configuration (F0), internal error (XX). What is not an SQLException may have left half a message in
+     * the send buffer. Everything else is a matter of the statement, "cached plan must not change" (0A000) included.
      */
     static boolean isFatal(Throwable thrown) {
         if (!(thrown instanceof SQLException exception)) return true;
         String state = exception.getSQLState();
-        if (state != null && (state.startsWith("08") || state.startsWith("57P") || state.equals("25P03"))) return true;
+        if (state != null && state.length() == 5 && (FATAL_CLASSES.contains(state.substring(0, 2)) || isEnd(state)))
+            return true;
         ServerErrorMessage message = exception instanceof PSQLException p ? p.getServerErrorMessage() : null;
         String severity = message == null ? null : message.getSeverity();
         return "FATAL".equals(severity) || "PANIC".equals(severity);
+    }
+
+    /** Operator intervention but for a cancelled query (57014), and the timeouts that end a session. */
+    private static boolean isEnd(String state) {
+        return state.startsWith("57P") || state.equals("25P03") || state.equals("25P04");
+    }
+
+    /** Why it is broken: the database's doing, or its user's. */
+    CloseReason lossReason() {
+        return isInterrupt(failure) ? CloseReason.INTERRUPTED : CloseReason.LOST;
     }
 
     /** Whether an interrupt of the thread that used the connection closed its socket: the caller's doing, not the server's. */

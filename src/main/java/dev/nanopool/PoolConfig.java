@@ -25,6 +25,9 @@ public final class PoolConfig {
     final Duration connectTimeout;
     final int connectParallelism;
     final Duration maxLifetime;
+    final Duration idleTimeout;
+    final Duration keepalive;
+    final Duration leakThreshold;
     final String name;
     final Supplier<Credentials> credentials;
     final Map<String, String> parameters;
@@ -48,6 +51,9 @@ public final class PoolConfig {
                 1,
                 size);
         maxLifetime = within("maxLifetime", builder.maxLifetime, Duration.ofSeconds(1));
+        idleTimeout = within("idleTimeout", builder.idleTimeout, Duration.ofSeconds(1));
+        keepalive = zeroOrWithin("keepalive", builder.keepalive, Duration.ofSeconds(1));
+        leakThreshold = zeroOrWithin("leakThreshold", builder.leakThreshold, Duration.ofSeconds(1));
         name = builder.name == null ? "nanopool-" + POOLS.incrementAndGet() : builder.name;
         credentials = builder.credentials == null ? fixed(credentials(url)) : builder.credentials;
         parameters = Map.copyOf(builder.parameters);
@@ -95,6 +101,10 @@ public final class PoolConfig {
                 name + ": " + value + " is out of bounds; must be " + least + " to " + LONGEST);
     }
 
+    private static Duration zeroOrWithin(String name, Duration value, Duration least) {
+        return value.isZero() ? value : within(name, value, least);
+    }
+
     /**
      * Starts a configuration.
      *
@@ -124,6 +134,9 @@ public final class PoolConfig {
         private @Nullable Duration connectTimeout;
         private @Nullable Integer connectParallelism;
         private Duration maxLifetime = Duration.ofMinutes(30);
+        private Duration idleTimeout = Duration.ofMinutes(10);
+        private Duration keepalive = Duration.ofMinutes(2);
+        private Duration leakThreshold = Duration.ZERO;
         private @Nullable String name;
         private @Nullable Supplier<Credentials> credentials;
         private @Nullable String initSql;
@@ -215,14 +228,53 @@ public final class PoolConfig {
         }
 
         /**
-         * After which age a connection is replaced. Each gets 75 to 100 % of it at random, so that they do not all go at
-         * once. A leased one is replaced when it comes back. Default: 30 min.
+         * The age that a connection reaches at most; a leased one is replaced when it comes back. From 75 to 100 % of it
+         * on, at random, it is replaced at a moment when nobody waits: one at a time, closed first, since the server must
+         * never see more than {@code size} sessions, and not while the database lets nobody in. Default: 30 min.
          *
          * @param maxLifetime from 1 s
          * @return this
          */
         public Builder maxLifetime(Duration maxLifetime) {
             this.maxLifetime = Objects.requireNonNull(maxLifetime, "maxLifetime");
+            return this;
+        }
+
+        /**
+         * Over which time connections must have been idle to count as unneeded: so many are closed, down to
+         * {@code minIdle}. Callers take turns at all connections, so what counts is how many were idle all the time.
+         * Default: 10 min.
+         *
+         * @param idleTimeout from 1 s
+         * @return this
+         */
+        public Builder idleTimeout(Duration idleTimeout) {
+            this.idleTimeout = Objects.requireNonNull(idleTimeout, "idleTimeout");
+            return this;
+        }
+
+        /**
+         * How long a connection may be idle until the pool asks the server, by an empty query in the background, whether it
+         * is still there: keeps firewalls from forgetting it. Default: 2 min.
+         *
+         * @param keepalive from 1 s; zero: never
+         * @return this
+         */
+        public Builder keepalive(Duration keepalive) {
+            this.keepalive = Objects.requireNonNull(keepalive, "keepalive");
+            return this;
+        }
+
+        /**
+         * How long a lease may last until it is told of as a possible leak, by {@link PoolListener#leaked} and a warning,
+         * unless it waits for the server: a slow query is no leak. Also has each lease remember where it began, which costs
+         * some microseconds. Default: zero, off. A client that nobody can reach any more is found without it.
+         *
+         * @param leakThreshold from 1 s; zero: off
+         * @return this
+         */
+        public Builder leakThreshold(Duration leakThreshold) {
+            this.leakThreshold = Objects.requireNonNull(leakThreshold, "leakThreshold");
             return this;
         }
 
@@ -239,8 +291,9 @@ public final class PoolConfig {
         }
 
         /**
-         * Where user and password come from. Default: the URL. Asked once for each connection that is opened, on a thread
-         * of the pool, possibly by several at once; it may block, within {@code connectTimeout}.
+         * Where user and password come from. Default: the URL. Asked for each connection that is opened, on a thread
+         * of the pool, possibly by several at once; it may block, within {@code connectTimeout}. Asked once more where the
+         * server refuses the password (28P01): it may have been changed meanwhile.
          *
          * @param credentials asked before each login
          * @return this

@@ -1,5 +1,6 @@
 package dev.nanopool;
 
+import dev.nanopool.PoolExhaustedException.Holder;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
@@ -41,9 +42,20 @@ public interface PoolListener {
      *
      * @param pool the pool's name
      * @param backendPid the process id of its server process
-     * @param cause what the driver said
+     * @param cause what the driver said; null if the pool has found it dead before anybody used it
      */
-    default void lost(String pool, int backendPid, Throwable cause) {}
+    default void lost(String pool, int backendPid, @Nullable Throwable cause) {}
+
+    /**
+     * A client was not closed. Certain: nobody can reach it any more, and its connection is taken back. Otherwise
+     * suspected, told once for each lease and left alone: its thread has ended, though another may hold the client, or it
+     * is older than {@code leakThreshold} and does not wait for the server.
+     *
+     * @param pool the pool's name
+     * @param holder who leased it; the stack is where, if {@code leakThreshold} is set, else what the thread does now
+     * @param isCertain whether it is certain
+     */
+    default void leaked(String pool, Holder holder, boolean isCertain) {}
 
     /**
      * A client was closed in the middle of a transaction, which was rolled back. Told once for each place in the code.

@@ -33,7 +33,8 @@ class LeaseQueueTest {
     private LeaseQueue<String> queue = queue(Integer.MAX_VALUE);
 
     private LeaseQueue<String> queue(int maxWaiters) {
-        return new LeaseQueue<>(maxWaiters, clock::get, vacancies::incrementAndGet, alarms::incrementAndGet);
+        return new LeaseQueue<>(
+                maxWaiters, clock::get, vacancies::incrementAndGet, alarms::incrementAndGet, () -> false);
     }
 
     @AfterEach
@@ -257,7 +258,8 @@ class LeaseQueueTest {
         int borrows = Integer.getInteger("nanopool.stress.borrows", 1_000_000) / callers;
         long seed = Long.getLong("nanopool.stress.seed", new Random().nextLong());
         System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, "stress seed " + seed);
-        var line = new LeaseQueue<Item>(Integer.MAX_VALUE, Pool::nanoTime, vacancies::incrementAndGet, () -> {});
+        var line = new LeaseQueue<Item>(
+                Integer.MAX_VALUE, Clock::nanoTime, vacancies::incrementAndGet, () -> {}, () -> false);
         for (int i = 0; i < size; i++) line.give(new Item());
         var outcomes = new AtomicInteger[] {new AtomicInteger(), new AtomicInteger(), new AtomicInteger()};
         List<Thread> all = Collections.synchronizedList(new ArrayList<>());
@@ -268,7 +270,7 @@ class LeaseQueueTest {
         var done = new AtomicBoolean();
         Thread housekeeper = Thread.ofPlatform().start(() -> {
             while (!done.get()) {
-                line.expire(Pool.nanoTime());
+                line.expire(Clock.nanoTime());
                 all.get(ThreadLocalRandom.current().nextInt(callers)).interrupt();
                 LockSupport.parkNanos(20_000);
             }
@@ -298,7 +300,7 @@ class LeaseQueueTest {
         for (int i = 0; i < borrows; i++) {
             try {
                 Item item = line.tryTake();
-                if (item == null) item = line.take(Pool.nanoTime() + random.nextInt(400_000));
+                if (item == null) item = line.take(Clock.nanoTime() + random.nextInt(400_000));
                 if (!item.leased.compareAndSet(false, true)) throw new AssertionError("lent to two callers");
                 if (random.nextInt(4) == 0) Thread.yield();
                 item.leased.set(false);
@@ -316,7 +318,7 @@ class LeaseQueueTest {
     @Test
     void closeMustLetEverybodyLeaveAndLoseNoItem() throws Exception {
         for (int round = 0; round < 10_000; round++) {
-            var line = new LeaseQueue<Item>(Integer.MAX_VALUE, Pool::nanoTime, () -> {}, () -> {});
+            var line = new LeaseQueue<Item>(Integer.MAX_VALUE, Clock::nanoTime, () -> {}, () -> {}, () -> false);
             line.give(new Item());
             for (int i = 0; i < 3; i++) {
                 threads.start(() -> {

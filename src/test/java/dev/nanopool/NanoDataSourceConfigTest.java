@@ -27,6 +27,12 @@ class NanoDataSourceConfigTest {
     void millisecondsMustBecomeDurations() {
         dataSource.setConnectionTimeout(1_234);
         dataSource.setMaxLifetime(60_000);
+        dataSource.setIdleTimeout(61_000);
+        dataSource.setKeepaliveTime(62_000);
+        dataSource.setLeakDetectionThreshold(63_000);
+        assertThat(dataSource.config().idleTimeout).isEqualTo(Duration.ofSeconds(61));
+        assertThat(dataSource.config().keepalive).isEqualTo(Duration.ofSeconds(62));
+        assertThat(dataSource.config().leakThreshold).isEqualTo(Duration.ofSeconds(63));
         assertThat(dataSource.config().acquireTimeout).isEqualTo(Duration.ofMillis(1_234));
         assertThat(dataSource.config().maxLifetime).isEqualTo(Duration.ofMinutes(1));
     }
@@ -36,6 +42,8 @@ class NanoDataSourceConfigTest {
     void zeroMustMeanNoLimit() {
         dataSource.setConnectionTimeout(0);
         dataSource.setMaxLifetime(0);
+        dataSource.setIdleTimeout(0);
+        assertThat(dataSource.config().idleTimeout).isEqualTo(Duration.ofDays(365));
         assertThat(dataSource.config().acquireTimeout).isEqualTo(Duration.ofDays(365));
         assertThat(dataSource.config().maxLifetime).isEqualTo(Duration.ofDays(365));
     }

@@ -100,11 +100,16 @@ class PoolConfigTest {
             acquireTimeout | PT0S
             connectTimeout | PT0.1S
             maxLifetime    | PT1S
+            idleTimeout    | PT1S
+            keepalive      | PT1S
+            leakThreshold  | PT1S
             """)
     void durationMustBeWithinItsBounds(String component, Duration least) {
         Duration most = Duration.ofDays(365);
         assertThat(duration(component, least)).isEqualTo(least);
         assertThat(duration(component, most)).isEqualTo(most);
+        boolean isOptional = component.equals("keepalive") || component.equals("leakThreshold");
+        if (isOptional) assertThat(duration(component, Duration.ZERO)).isZero();
         for (Duration bad : new Duration[] {
             least.minusNanos(1),
             most.plusNanos(1),
@@ -121,6 +126,9 @@ class PoolConfigTest {
             case "acquireTimeout" -> builder().acquireTimeout(value).build().acquireTimeout;
             case "connectTimeout" -> builder().connectTimeout(value).build().connectTimeout;
             case "maxLifetime" -> builder().maxLifetime(value).build().maxLifetime;
+            case "idleTimeout" -> builder().idleTimeout(value).build().idleTimeout;
+            case "keepalive" -> builder().keepalive(value).build().keepalive;
+            case "leakThreshold" -> builder().leakThreshold(value).build().leakThreshold;
             default -> throw new AssertionError(component);
         };
     }

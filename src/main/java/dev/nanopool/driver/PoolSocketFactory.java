@@ -10,59 +10,62 @@ import javax.net.SocketFactory;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The driver's socket factory, made by the driver for each connection: it remembers the TCP socket, below TLS. Closing that
+ * The driver's socket factory, made by the driver for each login: so the pool knows the TCP socket, below TLS. Closing that
  * one never blocks and ends every read and write on it, which closing the connection does not.
  */
 public final class PoolSocketFactory extends SocketFactory {
-    // The driver gives a factory a text and nothing else: the key under which the connector finds it again.
-    private static final Map<String, PoolSocketFactory> CONNECTING = new ConcurrentHashMap<>();
+    // The driver gives a factory a text and nothing else: the key under which it finds its attempt.
+    private static final Map<String, Attempt> ATTEMPTS = new ConcurrentHashMap<>();
     private static final AtomicLong KEYS = new AtomicLong();
 
-    // Latest first: once the attempt has ended, the driver makes sockets here only to cancel statements.
-    private volatile @Nullable Socket latest;
-    private volatile boolean cut;
+    private final @Nullable Attempt attempt;
+
+    /**
+     * An attempt to open a connection: possibly to several hosts one after the other, and by several logins. Thread-safe.
+     */
+    public static final class Attempt {
+        private final String key = Long.toString(KEYS.incrementAndGet());
+        private volatile @Nullable PeekableSocket latest;
+        private volatile boolean cut;
+
+        /** Begins an attempt. */
+        public Attempt() {
+            ATTEMPTS.put(key, this);
+        }
+
+        /**
+         * Returns what the driver gives to the factory.
+         *
+         * @return the driver's property {@code socketFactoryArg}
+         */
+        public String key() {
+            return key;
+        }
+
+        /** Closes the attempt's socket, and every one that it would still make. Never blocks. */
+        public void cut() {
+            cut = true; // THEN look; who makes a socket looks here after it
+            close(latest);
+        }
+
+        /**
+         * Ends the attempt. Sockets that the driver makes later, to cancel statements, are not its.
+         *
+         * @return its last socket, the connection's; null if the driver has not made any
+         */
+        public @Nullable PeekableSocket end() {
+            ATTEMPTS.remove(key);
+            return latest;
+        }
+    }
 
     /**
      * For the driver.
      *
-     * @param key what {@link #newKey} returned
+     * @param key what {@link Attempt#key} returned
      */
     public PoolSocketFactory(String key) {
-        CONNECTING.put(key, this);
-    }
-
-    /**
-     * Returns a key for one attempt to connect.
-     *
-     * @return the driver's property {@code socketFactoryArg}
-     */
-    public static String newKey() {
-        return Long.toString(KEYS.incrementAndGet());
-    }
-
-    /**
-     * Ends the attempt with that key, and returns its last socket: the connection's. Sockets that the driver makes later,
-     * to cancel statements, are not remembered.
-     *
-     * @param key the attempt's key
-     * @return the socket; null if the driver has not made any
-     */
-    public static @Nullable Socket finish(String key) {
-        PoolSocketFactory factory = CONNECTING.remove(key);
-        return factory == null ? null : factory.latest;
-    }
-
-    /**
-     * Closes the socket of an attempt that takes too long, and every one that it would still make.
-     *
-     * @param key the attempt's key
-     */
-    public static void cut(String key) {
-        PoolSocketFactory factory = CONNECTING.get(key);
-        if (factory != null) {
-            factory.cut = true;
-            close(factory.latest);
-        }
+        attempt = ATTEMPTS.get(key);
     }
 
     /**
@@ -80,9 +83,10 @@ public final class PoolSocketFactory extends SocketFactory {
 
     @Override
     public Socket createSocket() throws IOException {
-        Socket socket = new Socket();
-        latest = socket;
-        if (cut) {
+        var socket = new PeekableSocket();
+        if (attempt == null || !ATTEMPTS.containsKey(attempt.key)) return socket;
+        attempt.latest = socket;
+        if (attempt.cut) {
             socket.close();
             throw new IOException("the attempt to connect took too long");
         }

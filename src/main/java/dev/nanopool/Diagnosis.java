@@ -1,0 +1,141 @@
+package dev.nanopool;
+
+import dev.nanopool.Events.OpenFailure;
+import dev.nanopool.PoolExhaustedException.Holder;
+import dev.nanopool.PoolExhaustedException.Verdict;
+import dev.nanopool.Refused.Reason;
+import java.lang.ref.WeakReference;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** Why a caller gets no connection. Thread-safe, never blocks; nothing here is on the way of one that gets one. */
+final class Diagnosis {
+    private static final int MOST_HOLDERS = 5; // in a message
+    private static final long REUSED_NANOS = Duration.ofMillis(100).toNanos();
+
+    private final PoolConfig config;
+    private final Supply supply;
+    private final LeaseQueue<?> queue;
+    private final Events events;
+
+    /** Stacks are dear: callers that give up at the same time share them. */
+    private volatile @Nullable Holders latest;
+
+    private record Holders(List<Holder> all, long nanos) {}
+
+    Diagnosis(PoolConfig config, Supply supply, LeaseQueue<?> queue, Events events) {
+        this.config = config;
+        this.supply = supply;
+        this.queue = queue;
+        this.events = events;
+    }
+
+    /**
+     * Whether the calling thread, which waits, holds a lease, and every other lease's thread waits, too: then nobody will
+     * give one back. Unless another thread uses the lease, or its client is forgotten, and about to be taken back.
+     */
+    boolean isDeadlock() {
+        boolean isMine = false;
+        for (PhysicalConnection connection : supply.connections()) isMine |= connection.owner == Thread.currentThread();
+        if (!isMine || supply.connections().size() < supply.capacity()) return false;
+        for (PhysicalConnection connection : supply.connections()) {
+            Thread owner = connection.owner;
+            WeakReference<ClientConnection> client = connection.client;
+            if (owner == null || client == null || client.get() == null || connection.isBusy()) return false;
+            if (owner != Thread.currentThread() && !queue.hasWaiting(owner)) return false;
+        }
+        return true;
+    }
+
+    PoolExhaustedException explain(Refused refused, PoolStats stats, long waitedNanos, long timeoutNanos) {
+        List<Holder> holders = recentHolders();
+        OpenFailure failure = events.lastFailure();
+        StringBuilder message = new StringBuilder(
+                "%s: no connection within %d ms (timeout %d ms), place %d in the line; max %d, active %d, idle %d, pending %d"
+                        .formatted(
+                                config.name,
+                                waitedNanos / 1_000_000,
+                                timeoutNanos / 1_000_000,
+                                refused.place,
+                                stats.size(),
+                                stats.active(),
+                                stats.idle(),
+                                stats.pending()));
+        if (supply.isSuspended()) message.append("; the pool is suspended");
+        if (supply.effectiveSize() < supply.size()) {
+            message.append("; the server lets in %d at present".formatted(supply.effectiveSize()));
+        }
+        if (failure != null) {
+            message.append("; last open failed %d ms ago: %s"
+                    .formatted(
+                            (Clock.nanoTime() - failure.nanos()) / 1_000_000,
+                            failure.cause().getMessage()));
+        }
+        for (Holder holder : holders.subList(0, Math.min(MOST_HOLDERS, holders.size()))) {
+            message.append("; held for %d ms by %s%s"
+                    .formatted(holder.heldFor().toMillis(), holder.thread(), at(holder.stack())));
+        }
+        if (holders.size() > MOST_HOLDERS) message.append("; and so on: holders()");
+        return new PoolExhaustedException(
+                message.append('.').toString(),
+                verdict(refused.reason, holders, waitedNanos),
+                stats,
+                holders,
+                failure == null ? null : failure.cause());
+    }
+
+    private Verdict verdict(Reason reason, List<Holder> holders, long waitedNanos) {
+        if (reason == Reason.DATABASE_DOWN) return Verdict.DATABASE_DOWN;
+        if (reason == Reason.DEADLOCK || isDeadlock()) return Verdict.DEADLOCK;
+        // Nobody holds one, and yet there is none: the server answers neither those that ask for one nor the pool.
+        if (holders.isEmpty() && !supply.isSuspended() && supply.isAtWork()) return Verdict.DATABASE_DOWN;
+        for (PhysicalConnection connection : supply.connections()) {
+            Thread owner = connection.owner;
+            if (owner != null && !owner.isAlive()) return Verdict.LEAK;
+        }
+        long slow = holders.stream()
+                .filter(holder -> holder.heldFor().toNanos() >= waitedNanos)
+                .count();
+        return slow > 0 && slow * 2 >= holders.size() ? Verdict.SLOW_HOLDERS : Verdict.OVERLOAD;
+    }
+
+    private List<Holder> recentHolders() {
+        long now = Clock.nanoTime();
+        Holders known = latest;
+        if (known != null && now - known.nanos < REUSED_NANOS) return known.all;
+        List<Holder> holders = new ArrayList<>();
+        for (PhysicalConnection connection : supply.connections()) {
+            Thread owner = connection.owner;
+            if (owner != null) holders.add(holder(connection, owner, List.of(owner.getStackTrace())));
+        }
+        latest = new Holders(holders, now);
+        return holders;
+    }
+
+    static Holder holder(PhysicalConnection connection, Thread owner, List<StackTraceElement> stack) {
+        String name = owner.getName().isEmpty() ? "#" + owner.threadId() : owner.getName();
+        long heldNanos = Math.max(0, Clock.nanoTime() - connection.leasedNanos);
+        return new Holder(name, Duration.ofNanos(heldNanos), stack);
+    }
+
+    /** Where in the user's code a stack is, for a message. */
+    static String at(List<StackTraceElement> stack) {
+        for (StackTraceElement frame : stack) {
+            String name = frame.getClassName();
+            if (!isOwn(name)
+                    && !name.startsWith("java.")
+                    && !name.startsWith("jdk.")
+                    && !name.startsWith("sun.")
+                    && !name.startsWith("org.postgresql.")) return " at " + frame;
+        }
+        return "";
+    }
+
+    /** Whether a class is the pool's. */
+    static boolean isOwn(String className) {
+        int dot = className.lastIndexOf('.');
+        return dot >= 0 && className.substring(0, dot).equals(Pool.class.getPackageName());
+    }
+}

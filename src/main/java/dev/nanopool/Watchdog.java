@@ -1,0 +1,57 @@
+package dev.nanopool;
+
+import dev.nanopool.PhysicalConnection.SqlAction;
+import java.sql.SQLException;
+import java.sql.SQLTimeoutException;
+import java.time.Duration;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
+
+/** Bounds what the pool itself asks of the server: a connection that does not answer in time is cut. Thread-safe. */
+final class Watchdog {
+    static final Duration PATIENCE = Duration.ofSeconds(5);
+
+    /** Either it ends, or the housekeeper ends it: who sets {@code ended} first. */
+    private static final class Watch {
+        final PhysicalConnection connection;
+        final Thread thread = Thread.currentThread();
+        final long deadlineNanos = Clock.nanoTime() + PATIENCE.toNanos();
+        final AtomicBoolean ended = new AtomicBoolean();
+
+        Watch(PhysicalConnection connection) {
+            this.connection = connection;
+        }
+    }
+
+    private final Set<Watch> watches = ConcurrentHashMap.newKeySet();
+
+    /** Does it, on a thread of the pool. Returns why it failed, or null; blocks for 5 s at most. */
+    @Nullable
+    Throwable run(PhysicalConnection connection, SqlAction action) {
+        var watch = new Watch(connection);
+        watches.add(watch);
+        Throwable failure = null;
+        try {
+            action.run();
+        } catch (SQLException | RuntimeException | Error e) {
+            failure = e;
+            if (PhysicalConnection.isFatal(e)) connection.note(e);
+        }
+        boolean isInTime = watch.ended.compareAndSet(false, true);
+        watches.remove(watch);
+        return isInTime || failure != null ? failure : connection.failure();
+    }
+
+    /** Cuts the connections that take too long. Called by the housekeeper: no I/O. */
+    void enforce(long nowNanos) {
+        for (Watch watch : watches) {
+            if (watch.deadlineNanos <= nowNanos && watch.ended.compareAndSet(false, true)) {
+                watch.connection.kill(
+                        new SQLTimeoutException("no answer within " + PATIENCE.toMillis() + " ms", "08000"));
+                watch.thread.interrupt(); // it may wait for a lock of the driver
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+package dev.nanopool.blackbox;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.nanopool.Pool;
+import dev.nanopool.PoolExhaustedException;
+import dev.nanopool.PoolExhaustedException.Verdict;
+import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.TestServer;
+import java.sql.Connection;
+import java.time.Duration;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+
+/** Tasks that lease one client and then ask for another. */
+class DeadlockTest extends PoolTestBase {
+    // As many tasks as connections, each holds one and asks for one more: the last to ask fails at once and gives its
+    // own back, whereupon all others can go on.
+    @Test
+    void lastToWaitMustFailAtOnceAndLetTheOthersGoOn() throws Exception {
+        Pool pool = open(4);
+        var all = new CyclicBarrier(4);
+        var deadlocks = new AtomicInteger();
+        var served = new AtomicInteger();
+        for (int i = 0; i < 4; i++) {
+            threads.start(() -> {
+                try (Connection outer = pool.client()) {
+                    all.await(10, TimeUnit.SECONDS);
+                    long start = System.nanoTime();
+                    try (Connection inner = pool.client(Duration.ofMinutes(1))) {
+                        assertThat(TestServer.query(inner, "SELECT 1")).isEqualTo("1");
+                        served.incrementAndGet();
+                    } catch (PoolExhaustedException e) {
+                        assertThat(e.verdict()).isEqualTo(Verdict.DEADLOCK);
+                        assertThat(e.holders())
+                                .hasSize(4)
+                                .allSatisfy(holder -> assertThat(holder.stack()).isNotEmpty());
+                        assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(10));
+                        deadlocks.incrementAndGet();
+                    }
+                    assertThat(outer.isClosed()).isFalse();
+                }
+            });
+        }
+        threads.join();
+        // Two that ask at the very same moment may both see that everybody waits.
+        assertThat(deadlocks.get()).isBetween(1, 3);
+        assertThat(served.get() + deadlocks.get()).isEqualTo(4);
+        assertThat(pool.stats().rejected()).isEqualTo(deadlocks.get());
+    }
+
+    @Test
+    void taskThatNeedsMoreThanThePoolHasMustFailAtOnce() throws Exception {
+        Pool pool = open(1);
+        try (Connection outer = pool.client()) {
+            assertThatThrownBy(() -> pool.client(Duration.ofMinutes(1)))
+                    .isInstanceOfSatisfying(
+                            PoolExhaustedException.class,
+                            e -> assertThat(e.verdict()).isEqualTo(Verdict.DEADLOCK));
+            assertThat(outer.isClosed()).isFalse();
+        }
+    }
+
+    // Nesting is legal where somebody can still give a connection back: here the one who does not wait.
+    @Test
+    void nestedLeaseMustBeServedWhenAnotherTaskEnds() throws Exception {
+        Pool pool = open(2);
+        var nested = new CountDownLatch(1);
+        Thread other = threads.start(() -> {
+            try (Connection client = pool.client()) {
+                assertThat(nested.await(10, TimeUnit.SECONDS)).isTrue();
+                Await.until("the nested caller waits", () -> pool.stats().pending() == 1);
+                assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+            }
+        });
+        Await.until("the other has one", () -> pool.stats().active() == 1);
+        try (Connection outer = pool.client()) {
+            nested.countDown();
+            try (Connection inner = pool.client(Duration.ofSeconds(10))) {
+                assertThat(TestServer.query(inner, "SELECT 2")).isEqualTo("2");
+            }
+            assertThat(outer.isClosed()).isFalse();
+        }
+        assertThat(other.join(Duration.ofSeconds(10))).isTrue();
+    }
+
+    // The lease's own thread waits, but another thread works with it and will close it: no deadlock.
+    @Test
+    void leaseThatAnotherThreadUsesMustNotCountAsWaiting() throws Exception {
+        Pool pool = open(1);
+        Connection handedOver = pool.client();
+        var asking = new CountDownLatch(1);
+        threads.start(() -> {
+            asking.countDown();
+            TestServer.execute(handedOver, "SELECT pg_sleep(0.5)");
+            handedOver.close();
+        });
+        assertThat(asking.await(10, TimeUnit.SECONDS)).isTrue();
+        Await.until("the query runs", () -> runs("pg_sleep(0.5)"));
+        try (Connection client = pool.client(Duration.ofSeconds(10))) {
+            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+        }
+    }
+
+    private static boolean runs(String sql) throws Exception {
+        try (Connection direct = TestServer.direct()) {
+            return TestServer.query(
+                            direct,
+                            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
+                                    + " AND query LIKE '%" + sql + "%'")
+                    .equals("1");
+        }
+    }
+}

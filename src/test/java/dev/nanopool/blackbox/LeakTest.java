@@ -1,0 +1,162 @@
+package dev.nanopool.blackbox;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.nanopool.Pool;
+import dev.nanopool.PoolExhaustedException.Holder;
+import dev.nanopool.PoolListener;
+import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.TestServer;
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.postgresql.jdbc.PgConnection;
+
+/** Clients that are not closed: what is taken back, what is told, and what is left alone. */
+class LeakTest extends PoolTestBase {
+    private record Leak(Holder holder, boolean isCertain) {}
+
+    private final Queue<Leak> leaks = new ConcurrentLinkedQueue<>();
+
+    private Pool open(int size, Duration leakThreshold) throws SQLException {
+        return open(config().size(size).leakThreshold(leakThreshold).listener(new PoolListener() {
+            @Override
+            public void leaked(String pool, Holder holder, boolean isCertain) {
+                leaks.add(new Leak(holder, isCertain));
+            }
+        }));
+    }
+
+    /** Leases, leaves work undone, and forgets everything but what the pool knows. */
+    private static void forget(Pool pool) throws SQLException {
+        Connection client = pool.client();
+        client.setAutoCommit(false);
+        PreparedStatement statement = client.prepareStatement("SELECT set_config('work_mem', '77MB', false)");
+        statement.executeQuery().next();
+    }
+
+    private static void awaitCollected(String what, Callable<Boolean> condition) throws Exception {
+        Await.until(what, () -> {
+            System.gc();
+            return condition.call();
+        });
+    }
+
+    // Nobody can close it any more, so the pool does: rolled back, reset, counted, told, and lent again.
+    @Test
+    void forgottenClientMustBeTakenBack() throws Exception {
+        Pool pool = open(1, Duration.ofDays(1));
+        forget(pool);
+        awaitCollected("it is taken back", () -> !leaks.isEmpty());
+        try (Connection client = pool.client()) {
+            assertThat(TestServer.query(client, "SHOW work_mem")).isNotEqualTo("77MB");
+            assertThat(client.getAutoCommit()).isTrue();
+        }
+        assertThat(pool.stats().opened()).as("not replaced").isEqualTo(1);
+        assertThat(leaks).singleElement().satisfies(leak -> {
+            assertThat(leak.isCertain()).isTrue();
+            assertThat(leak.holder().thread()).isEqualTo(Thread.currentThread().getName());
+            assertThat(leak.holder().stack().toString())
+                    .as("where it was leased, since leases are traced")
+                    .contains("LeakTest.forget");
+        });
+    }
+
+    // A caller that waits is served by the reclaimed connection.
+    @Test
+    void waitingCallerMustGetTheForgottenConnection() throws Exception {
+        Pool pool = open(1, Duration.ZERO);
+        forget(pool);
+        threads.start(() -> pool.client(Duration.ofSeconds(20)).close());
+        awaitCollected("it was served", () -> pool.stats().leasesGranted() == 2 && leaks.size() == 1);
+    }
+
+    // Whoever has the driver's own object can use the connection without the client.
+    @Test
+    void clientWhoseDriverConnectionIsInUseMustNotBeTakenBack() throws Exception {
+        Pool pool = open(2, Duration.ZERO);
+        Connection driver = pool.client().unwrap(PgConnection.class);
+        forget(pool);
+        awaitCollected("the other one is taken back", () -> pool.stats().leaked() == 1);
+        assertThat(pool.stats().active()).isEqualTo(1);
+        assertThat(TestServer.query(driver, "SELECT 1")).isEqualTo("1");
+        assertThat(pool.close(Duration.ZERO)).as("nobody can give it back").isFalse();
+    }
+
+    // The lease may have been handed to another thread: told, once, and left alone.
+    @Test
+    void clientOfAnEndedThreadMustBeToldOfAndLeftAlone() throws Exception {
+        Pool pool = open(1, Duration.ZERO);
+        var handedOver = new ConcurrentLinkedQueue<Connection>();
+        Thread owner = threads.start(() -> handedOver.add(pool.client()));
+        Await.until("it is told", () -> !leaks.isEmpty());
+        assertThat(leaks).singleElement().satisfies(leak -> {
+            assertThat(leak.isCertain()).isFalse();
+            assertThat(leak.holder().thread()).isEqualTo("#" + owner.threadId());
+        });
+        try (Connection client = handedOver.remove()) {
+            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+            TestServer.execute(client, "SELECT pg_sleep(1.5)"); // another look of the housekeeper
+        }
+        assertThat(leaks).hasSize(1);
+        assertThat(pool.stats().leaked()).isEqualTo(1);
+    }
+
+    // Long, but waiting for the server: a slow query is no leak. Long and idle: told, with the place.
+    @Test
+    void leaseOlderThanTheThresholdMustBeToldOfUnlessItWaitsForTheServer() throws Exception {
+        Pool pool = open(1, Duration.ofSeconds(1));
+        try (Connection client = pool.client()) {
+            TestServer.execute(client, "SELECT pg_sleep(2.5)");
+            assertThat(leaks).isEmpty();
+            Await.until("it is told", () -> !leaks.isEmpty());
+        }
+        assertThat(leaks).singleElement().satisfies(leak -> {
+            assertThat(leak.isCertain()).isFalse();
+            assertThat(leak.holder().heldFor()).isGreaterThan(Duration.ofMillis(900));
+            assertThat(leak.holder().stack().toString()).contains("leaseOlderThanTheThreshold");
+        });
+    }
+
+    // A statement alone keeps its client in use: whoever reads its rows has forgotten nothing.
+    @Test
+    void clientWhoseStatementIsInUseMustNotBeTakenBack() throws Exception {
+        Pool pool = open(2, Duration.ZERO);
+        var statement = pool.client().createStatement();
+        forget(pool);
+        awaitCollected("the other one is taken back", () -> pool.stats().leaked() == 1);
+        assertThat(statement.executeQuery("SELECT 1").next()).isTrue();
+        statement.getConnection().close();
+    }
+
+    // Leases that come and go are no leaks, whenever the collector runs.
+    @Test
+    void clientsInUseMustNeverBeCalledForgotten() throws Exception {
+        Pool pool = open(2, Duration.ZERO);
+        var done = new CountDownLatch(4);
+        for (int i = 0; i < 4; i++) {
+            threads.start(() -> {
+                long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(4);
+                while (System.nanoTime() - end < 0) {
+                    for (int n = 0; n < 100; n++) pool.client().close();
+                    try (Connection client = pool.client()) {
+                        assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+                    }
+                }
+                done.countDown();
+            });
+        }
+        while (!done.await(20, TimeUnit.MILLISECONDS)) System.gc();
+        assertThat(pool.stats().leaked()).isZero();
+        assertThat(List.copyOf(leaks)).isEmpty();
+    }
+}
