@@ -1,0 +1,221 @@
+package dev.nanopool.bench;
+
+import com.mchange.v2.c3p0.ComboPooledDataSource;
+import com.zaxxer.hikari.HikariConfig;
+import com.zaxxer.hikari.HikariDataSource;
+import dev.nanopool.Pool;
+import dev.nanopool.PoolConfig;
+import io.agroal.api.AgroalDataSource;
+import io.agroal.api.configuration.AgroalConnectionPoolConfiguration.ConnectionValidator;
+import io.agroal.api.configuration.supplier.AgroalDataSourceConfigurationSupplier;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.commons.dbcp2.BasicDataSource;
+import org.apache.tomcat.jdbc.pool.PoolProperties;
+import org.vibur.dbcp.ViburDBCPDataSource;
+
+/**
+ * Who is compared, and with which settings. All get the same URL and so the same driver; a fixed number of connections,
+ * opened at the start; the same maximum lifetime where they have one; and ten minutes to wait, so that nobody is refused.
+ *
+ * <p>Checks off: no pool speaks to the server between two leases. Checks on: each validates every connection before it lends
+ * it, by {@code Connection.isValid}; nanopool has no such check, its own (a look at what the driver knows) is always on.
+ * Everything else is as each project ships it.
+ */
+enum Contender {
+    NANOPOOL("nanopool", Pool.class) {
+        @Override
+        Source start(Settings settings) throws Exception {
+            Pool pool = Pool.create(PoolConfig.builder(settings.url)
+                    .size(settings.size)
+                    .acquireTimeout(PATIENCE)
+                    .maxLifetime(settings.maxLifetime)
+                    .build());
+            return source(pool::client, pool);
+        }
+    },
+    HIKARI("HikariCP", HikariDataSource.class) {
+        @Override
+        Source start(Settings settings) {
+            // By default it validates what has been idle for 500 ms.
+            System.setProperty("com.zaxxer.hikari.aliveBypassWindowMs", settings.checks ? "0" : "86400000");
+            HikariConfig config = new HikariConfig();
+            config.setJdbcUrl(settings.url);
+            config.setMaximumPoolSize(settings.size);
+            config.setConnectionTimeout(PATIENCE.toMillis());
+            config.setMaxLifetime(settings.maxLifetime.toMillis()); // less than 30 s is not accepted
+            config.setKeepaliveTime(0);
+            HikariDataSource pool = new HikariDataSource(config);
+            return source(pool::getConnection, pool);
+        }
+    },
+    AGROAL("Agroal", io.agroal.pool.DataSource.class) {
+        @Override
+        Source start(Settings settings) throws Exception {
+            AgroalDataSource pool = AgroalDataSource.from(new AgroalDataSourceConfigurationSupplier()
+                    .connectionPoolConfiguration(config -> config.initialSize(settings.size)
+                            .minSize(settings.size)
+                            .maxSize(settings.size)
+                            .acquisitionTimeout(PATIENCE)
+                            .maxLifetime(settings.maxLifetime)
+                            .validateOnBorrow(settings.checks)
+                            .connectionValidator(ConnectionValidator.defaultValidator())
+                            .connectionFactoryConfiguration(factory -> factory.jdbcUrl(settings.url))));
+            return source(pool::getConnection, pool);
+        }
+    },
+    TOMCAT("Tomcat JDBC", org.apache.tomcat.jdbc.pool.DataSource.class) {
+        @Override
+        Source start(Settings settings) {
+            PoolProperties config = new PoolProperties();
+            config.setUrl(settings.url);
+            config.setDriverClassName("org.postgresql.Driver");
+            config.setInitialSize(settings.size);
+            config.setMinIdle(settings.size);
+            config.setMaxIdle(settings.size);
+            config.setMaxActive(settings.size);
+            config.setMaxWait((int) PATIENCE.toMillis());
+            config.setMaxAge(settings.maxLifetime.toMillis());
+            config.setTestOnBorrow(settings.checks);
+            config.setValidationInterval(0);
+            var pool = new org.apache.tomcat.jdbc.pool.DataSource(config);
+            return source(pool::getConnection, pool::close);
+        }
+    },
+    DBCP2("DBCP", BasicDataSource.class) {
+        @Override
+        Source start(Settings settings) {
+            BasicDataSource pool = new BasicDataSource();
+            pool.setUrl(settings.url);
+            pool.setInitialSize(settings.size);
+            pool.setMinIdle(settings.size);
+            pool.setMaxIdle(settings.size);
+            pool.setMaxTotal(settings.size);
+            pool.setMaxWait(PATIENCE);
+            pool.setMaxConn(settings.maxLifetime);
+            pool.setTestOnBorrow(settings.checks);
+            return source(pool::getConnection, pool);
+        }
+    },
+    VIBUR("vibur-dbcp", ViburDBCPDataSource.class) {
+        @Override
+        Source start(Settings settings) {
+            ViburDBCPDataSource pool = new ViburDBCPDataSource(); // has no maximum lifetime
+            pool.setJdbcUrl(settings.url);
+            pool.setUsername(""); // must be set, but the URL wins
+            pool.setPassword("");
+            pool.setPoolInitialSize(settings.size);
+            pool.setPoolMaxSize(settings.size);
+            pool.setConnectionTimeoutInMs(PATIENCE.toMillis());
+            pool.setConnectionIdleLimitInSeconds(settings.checks ? 0 : -1);
+            pool.start();
+            return source(pool::getConnection, pool);
+        }
+    },
+    C3P0("c3p0", ComboPooledDataSource.class) {
+        @Override
+        Source start(Settings settings) {
+            ComboPooledDataSource pool = new ComboPooledDataSource();
+            pool.setJdbcUrl(settings.url);
+            pool.setInitialPoolSize(settings.size);
+            pool.setMinPoolSize(settings.size);
+            pool.setMaxPoolSize(settings.size);
+            pool.setCheckoutTimeout((int) PATIENCE.toMillis());
+            pool.setMaxConnectionAge((int) settings.maxLifetime.toSeconds());
+            pool.setTestConnectionOnCheckout(settings.checks);
+            return source(pool::getConnection, pool);
+        }
+    },
+    /** No pool: the driver's connection, which whoever opened this source has to itself. */
+    RAW("raw driver", org.postgresql.Driver.class) {
+        @Override
+        Source start(Settings settings) throws Exception {
+            Connection connection = DriverManager.getConnection(settings.url);
+            return new Source() {
+                @Override
+                public Connection borrow() {
+                    return connection;
+                }
+
+                @Override
+                public void giveBack(Connection borrowed) {}
+
+                @Override
+                public void close() throws Exception {
+                    connection.close();
+                }
+            };
+        }
+    };
+
+    private static final Duration PATIENCE = Duration.ofMinutes(10);
+
+    private final String title;
+    private final Class<?> type;
+
+    Contender(String title, Class<?> type) {
+        this.title = title;
+        this.type = type;
+    }
+
+    /** Name and version, the latter by the name of the jar. */
+    @Override
+    public String toString() {
+        Path jar =
+                Path.of(type.getProtectionDomain().getCodeSource().getLocation().getPath());
+        String version = jar.getFileName().toString().replaceFirst(".*?-(\\d.*)\\.jar", "$1");
+        return this == NANOPOOL ? title : title + " " + version;
+    }
+
+    /** What all contenders are told. */
+    record Settings(String url, int size, boolean checks, Duration maxLifetime) {
+        Settings(String url, int size) {
+            this(url, size, false, Duration.ofMinutes(30));
+        }
+    }
+
+    /** Where connections come from, and where they go back to. */
+    interface Source extends AutoCloseable {
+        Connection borrow() throws Exception;
+
+        default void giveBack(Connection borrowed) throws Exception {
+            borrowed.close();
+        }
+    }
+
+    /** Starts it as its project says, and waits for nothing. */
+    abstract Source start(Settings settings) throws Exception;
+
+    /** Starts it, and waits until all connections are open. */
+    Source open(Settings settings) throws Exception {
+        Source source = start(settings);
+        source.giveBack(source.borrow()); // some begin only now
+        Thread.sleep(1_000); // Agroal may overlook a connection that comes while somebody waits
+        List<Connection> all = new ArrayList<>();
+        for (int i = 0; i < (this == RAW ? 1 : settings.size); i++) all.add(source.borrow());
+        for (Connection connection : all) source.giveBack(connection);
+        return source;
+    }
+
+    private interface Borrowing {
+        Connection borrow() throws Exception;
+    }
+
+    private static Source source(Borrowing borrowing, AutoCloseable pool) {
+        return new Source() {
+            @Override
+            public Connection borrow() throws Exception {
+                return borrowing.borrow();
+            }
+
+            @Override
+            public void close() throws Exception {
+                pool.close();
+            }
+        };
+    }
+}
