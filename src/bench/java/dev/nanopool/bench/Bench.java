@@ -1,68 +1,431 @@
 package dev.nanopool.bench;
 
-import dev.nanopool.testkit.EmbeddedServer;
-import dev.nanopool.testkit.TestServer;
+import dev.nanopool.bench.Contender.Settings;
+import dev.nanopool.bench.Report.Table;
+import dev.nanopool.testkit.Certificates;
+import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.management.ManagementFactory;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.ResultSet;
+import java.sql.Statement;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.openjdk.jmh.profile.GCProfiler;
 import org.openjdk.jmh.results.RunResult;
 import org.openjdk.jmh.runner.Runner;
+import org.openjdk.jmh.runner.RunnerException;
 import org.openjdk.jmh.runner.format.OutputFormatFactory;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 import org.openjdk.jmh.runner.options.TimeValue;
 import org.openjdk.jmh.runner.options.VerboseMode;
 
-/** Runs what is asked for. */
+/**
+ * All benchmarks: {@code mvn -q -Pbench} for a quick look, {@code mvn -q -Pbench -Dbench=full} on a quiet machine for
+ * figures that last. {@code -Dbench.parts=cycle,closed} runs some of {@link #PARTS}, {@code
+ * -Dbench.contenders=NANOPOOL,HIKARI} some of {@link Contender}. Each point is measured in a JVM of its own, and the
+ * contenders take turns: A B C, A B C. Results go to {@code target/bench}.
+ */
 public final class Bench {
     private static final boolean FULL = System.getProperty("bench", "quick").equals("full");
-    private static final List<Contender> CONTENDERS = contenders();
+    private static final int ROUNDS = FULL ? 5 : 1;
+    private static final String SECONDS = FULL ? "4" : "1.5"; // for each point
+    private static final int SIZE = 8;
 
-    private Bench() {}
+    private interface Part {
+        void run(Bench bench) throws Exception;
+    }
 
-    private static List<Contender> contenders() {
-        String chosen = System.getProperty("bench.contenders", "");
-        return chosen.isBlank()
-                ? List.of(Contender.values())
-                : Stream.of(chosen.split(",")).map(Contender::valueOf).toList();
+    private static final Map<String, Part> PARTS = new LinkedHashMap<>();
+
+    static {
+        PARTS.put("cycle", Bench::cycle);
+        PARTS.put("closed", bench -> bench.closed(false));
+        if (FULL) PARTS.put("checked", bench -> bench.closed(true));
+        PARTS.put("open", Bench::open);
+        PARTS.put("rows", Bench::rows);
+        PARTS.put("startup", Bench::startup);
+        PARTS.put("waiting", Bench::waiting);
+        PARTS.put("recovery", Bench::recovery);
+        PARTS.put("rotation", Bench::rotation);
+    }
+
+    private final List<Contender> contenders;
+    private final String url;
+    private final Report report;
+
+    private Bench(List<Contender> contenders, String url, Report report) {
+        this.contenders = contenders;
+        this.url = url;
+        this.report = report;
     }
 
     public static void main(String[] arguments) throws Exception {
-        try (EmbeddedServer server = EmbeddedServer.start()) {
-            String url = TestServer.jdbc(server.url());
-            for (String[] row : new String[][] {
-                {"thread", "1", "8"},
-                {"thread", "2", "8"},
-                {"thread", "8", "8"},
-                {"freshThread", "1", "8"},
-                {"crowd", "1", "50"}
-            }) {
-                var options = new OptionsBuilder()
-                        .include("Cycle\\." + row[0] + "$")
-                        .param("contender", CONTENDERS.stream().map(Enum::name).toArray(String[]::new))
-                        .param("size", row[2])
-                        .threads(Integer.parseInt(row[1]))
-                        .forks(1)
-                        .warmupIterations(FULL ? 5 : 2)
-                        .warmupTime(TimeValue.milliseconds(FULL ? 1_000 : 300))
-                        .measurementIterations(FULL ? 5 : 3)
-                        .measurementTime(TimeValue.milliseconds(FULL ? 1_000 : 300))
-                        .timeout(TimeValue.seconds(60))
-                        .addProfiler(GCProfiler.class)
-                        .jvmArgsAppend("-Dbench.url=" + url, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error")
-                        .build();
-                var out = OutputFormatFactory.createFormatInstance(System.out, VerboseMode.SILENT);
-                for (RunResult result : new Runner(options, out).run()) {
-                    System.out.printf(
-                            "%s %s %s %.1f ns %.1f B%n",
-                            String.join(" ", row),
-                            result.getParams().getParam("contender"),
-                            "",
-                            result.getPrimaryResult().getScore(),
-                            result.getSecondaryResults()
-                                    .get("gc.alloc.rate.norm")
-                                    .getScore());
+        Path directory = Files.createDirectories(Path.of("target", "bench"));
+        try (EmbeddedPostgres server = server(directory)) {
+            String url = "jdbc:postgresql://localhost:" + server.getPort() + "/postgres?user=postgres&sslmode=disable";
+            Bench bench = new Bench(contenders(), url, new Report(directory, header(url)));
+            List<String> chosen = property("bench.parts");
+            for (var part : PARTS.entrySet()) {
+                if (chosen.isEmpty() || chosen.contains(part.getKey()))
+                    part.getValue().run(bench);
+            }
+        }
+        System.out.println("Written to " + directory.toAbsolutePath());
+    }
+
+    private static List<String> property(String name) {
+        return Stream.of(System.getProperty(name, "").split(","))
+                .filter(text -> !text.isBlank())
+                .toList();
+    }
+
+    private static List<Contender> contenders() {
+        List<String> chosen = property("bench.contenders");
+        return chosen.isEmpty()
+                ? List.of(Contender.values())
+                : chosen.stream().map(Contender::valueOf).toList();
+    }
+
+    /** The tables' server: user postgres by trust, user app by SCRAM. */
+    private static EmbeddedPostgres server(Path directory) throws Exception {
+        Certificates certificates = new Certificates(Files.createTempDirectory(directory, "tls"));
+        certificates.signServer("server");
+        EmbeddedPostgres server = EmbeddedPostgres.builder()
+                .setServerConfig("ssl", "on")
+                .setDataDirectoryCustomizer(data -> {
+                    certificates.install("server", data.toPath());
+                    write(data.toPath().resolve("pg_hba.conf"), """
+                            host    all postgres samehost trust
+                            hostssl all app      samehost scram-sha-256
+                            """);
+                })
+                .start();
+        try (Connection direct = server.getPostgresDatabase().getConnection();
+                Statement statement = direct.createStatement()) {
+            statement.execute("CREATE ROLE app LOGIN PASSWORD 'secret'");
+            statement.execute(
+                    "CREATE TABLE bench_rows AS SELECT i AS id, i * 1000::bigint AS amount, 'name ' || i AS name,"
+                            + " i / 7::float8 AS ratio, now() AS at FROM generate_series(1, 1000) i");
+            statement.execute("ANALYZE bench_rows");
+        }
+        return server;
+    }
+
+    private static void write(Path file, String text) {
+        try {
+            Files.writeString(file, text);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static String header(String url) throws Exception {
+        try (Connection direct = DriverManager.getConnection(url);
+                Statement statement = direct.createStatement();
+                ResultSet row = statement.executeQuery("SHOW server_version")) {
+            row.next();
+            return """
+                    # nanopool beside others
+
+                    | | |
+                    | --- | --- |
+                    | commit | %s |
+                    | command | `mvn -q -Pbench -Dbench=%s` |
+                    | date | %s |
+                    | JDK | %s %s |
+                    | CPU | %s, %d cores; load average before the run %.2f |
+                    | server | PostgreSQL %s on the same machine, by loopback |
+
+                    Medians over the rounds; the last column is the median of the ratios within a round. The server runs on the
+                    same cores. What each contender is told: `Contender.java`.
+                    """.formatted(
+                            commit(),
+                            FULL ? "full" : "quick",
+                            Instant.now().truncatedTo(ChronoUnit.MINUTES),
+                            System.getProperty("java.vm.vendor"),
+                            Runtime.version(),
+                            cpu(),
+                            Runtime.getRuntime().availableProcessors(),
+                            ManagementFactory.getOperatingSystemMXBean().getSystemLoadAverage(),
+                            row.getString(1));
+        }
+    }
+
+    private static String commit() throws IOException {
+        Process git = new ProcessBuilder("git", "describe", "--always", "--dirty", "--abbrev=40").start();
+        return new String(git.getInputStream().readAllBytes(), StandardCharsets.UTF_8).strip();
+    }
+
+    private static String cpu() throws IOException {
+        Path file = Path.of("/proc/cpuinfo");
+        if (!Files.exists(file)) return System.getProperty("os.arch");
+        try (Stream<String> lines = Files.lines(file)) {
+            return lines.filter(line -> line.startsWith("model name"))
+                    .findFirst()
+                    .map(line -> line.replaceFirst(".*:\\s*", ""))
+                    .orElse(System.getProperty("os.arch"));
+        }
+    }
+
+    // The parts
+
+    private void cycle() throws Exception {
+        record Scenario(String callers, String method, int threads, int size) {}
+        List<Scenario> scenarios = List.of(
+                new Scenario("1 thread", "thread", 1, SIZE),
+                new Scenario("2 threads", "thread", 2, SIZE),
+                new Scenario("8 threads", "thread", 8, SIZE),
+                new Scenario("fresh virtual threads", "freshThread", 1, SIZE),
+                new Scenario("2,000 on 50", "crowd", 1, 50));
+        Table table = new Table("callers", "ns/cycle");
+        for (int round = 1; round <= ROUNDS; round++) {
+            for (Scenario scenario : scenarios) {
+                for (Contender contender : contenders) {
+                    jmh(table, round, scenario.callers, contender, scenario.method, scenario.threads, scenario.size);
                 }
             }
+        }
+        report.bars(table, "ns/cycle", "cycle.svg", true);
+        report.add("Borrow and give back", """
+                JMH; 8 connections, to which nobody speaks. "Fresh virtual threads": each borrows once. "2,000 on 50": 2,000
+                virtual threads share 50 connections, and each yields once while it holds one. "raw driver" is what the
+                benchmark costs without a pool.""", table.markdown());
+    }
+
+    private void jmh(
+            Table table, int round, String point, Contender contender, String method, int threads, int connections)
+            throws RunnerException {
+        var options = new OptionsBuilder()
+                .include(Cycle.class.getName() + "\\." + method + "$")
+                .param("contender", contender.name())
+                .param("size", Integer.toString(connections))
+                .threads(threads)
+                .forks(1)
+                .warmupIterations(FULL ? 5 : 2)
+                .warmupTime(TimeValue.milliseconds(FULL ? 500 : 300))
+                .measurementIterations(FULL ? 5 : 3)
+                .measurementTime(TimeValue.milliseconds(FULL ? 500 : 300))
+                .timeout(TimeValue.seconds(30))
+                .addProfiler(GCProfiler.class)
+                .jvmArgsAppend("-Xms1g", "-Xmx4g", "-Dbench.url=" + url)
+                .build();
+        var silent = OutputFormatFactory.createFormatInstance(System.out, VerboseMode.SILENT);
+        for (RunResult result : new Runner(options, silent).run()) {
+            Map<String, Double> metrics = new LinkedHashMap<>();
+            metrics.put("ns/cycle", result.getPrimaryResult().getScore());
+            metrics.put(
+                    "bytes/cycle",
+                    result.getSecondaryResults().get("gc.alloc.rate.norm").getScore());
+            table.add(point, contender, round, metrics);
+        }
+    }
+
+    private void closed(boolean checks) throws Exception {
+        String[] callers = checks
+                ? new String[] {"1000"}
+                : FULL
+                        ? new String[] {"1", "8", "100", "1000", "10000", "100000"}
+                        : new String[] {"8", "1000", "10000"};
+        String[] points = Stream.of(callers).map(n -> n + "=" + n).toArray(String[]::new);
+        Table table = new Table("callers", "op/s");
+        for (int round = 1; round <= ROUNDS; round++) {
+            for (Contender contender : contenders) {
+                measure(table, round, contender, "closed", new Settings(url, SIZE, checks, Settings.LASTING), points);
+            }
+        }
+        if (!checks) {
+            report.lines(table, "op/s", "closed-throughput.svg", true, false);
+            report.lines(table, "p99.9 ms", "closed-wait.svg", true, true);
+        }
+        report.add(
+                "Closed loop" + (checks ? ", each connection validated before it is lent" : ""), """
+                8 connections; so many virtual threads, each in a loop of borrow, `SELECT 1`, give back. CPU is that of this
+                JVM, without the server's. "served": leases of the least and of the most served thread, counted once all run.
+                "callers / throughput" is the wait if all were served in turn. "raw driver" has a connection per thread and
+                never more than 8 threads.""", table.markdown());
+    }
+
+    private void open() throws Exception {
+        List<Contender> pools =
+                contenders.stream().filter(c -> c != Contender.RAW).toList();
+        Table saturated = new Table("outstanding", "op/s");
+        Table table = new Table("% of capacity", "p99 ms");
+        for (int round = 1; round <= ROUNDS; round++) {
+            double capacity = 0;
+            for (Contender pool : pools) {
+                measure(saturated, round, pool, "saturated", new Settings(url, SIZE), "1000=1000");
+                capacity = Math.max(capacity, saturated.value("1000", pool, round));
+            }
+            List<String> points = new ArrayList<>();
+            for (int percent : new int[] {50, 80, 95, 110})
+                points.add(percent + "=" + (int) (capacity * percent / 100));
+            for (Contender pool : pools) {
+                measure(table, round, pool, "open", new Settings(url, SIZE), points.toArray(String[]::new));
+            }
+        }
+        report.lines(table, "p99 ms", "open-wait.svg", false, true);
+        report.add("Saturated", """
+                8 connections; a fresh virtual thread for each request, 1,000 requests outstanding all the time. The most that
+                any pool reaches here is called the capacity below.""", saturated.markdown());
+        report.add("Open loop", """
+                The same requests, begun at a fixed rate, whatever becomes of them; the same rate for all, a share of the
+                capacity in that round. Waits count from the moment at which the request should have begun until it has a
+                connection. "late": how many had no answer when the last one began.""", table.markdown());
+    }
+
+    private void rows() throws Exception {
+        Table table = new Table("rows x columns", "median us");
+        for (int round = 1; round <= 3 * ROUNDS; round++) {
+            for (Contender contender : contenders) measure(table, round, contender, "rows", new Settings(url, SIZE));
+        }
+        report.add(
+                "Rows",
+                "One thread; for each lease one prepared statement, which reads 1,000 rows of 5 columns.",
+                table.markdown());
+    }
+
+    private void startup() throws Exception {
+        String tls = url.replace("user=postgres&sslmode=disable", "user=app&password=secret&sslmode=require");
+        List<Contender> pools =
+                contenders.stream().filter(c -> c != Contender.RAW).toList();
+        Table table = new Table("", "last ms");
+        for (int round = 1; round <= 3 * ROUNDS; round++) {
+            for (Contender pool : pools) measure(table, round, pool, "startup", new Settings(tls, 16));
+        }
+        report.bars(table, "last ms", "startup.svg", false);
+        report.add("Start-up", """
+                A pool of 16 with TLS and SCRAM, in a JVM that has opened one connection before. From the call that makes the
+                pool until the first, and the last, of 16 threads has used its connection.""", table.markdown());
+    }
+
+    private void waiting() throws Exception {
+        String[] points = FULL ? new String[] {"100000=100000", "1000000=1000000"} : new String[] {"100000=100000"};
+        Table table = new Table("callers", "bytes per waiter");
+        for (int round = 1; round <= (FULL ? 3 : 1); round++) {
+            measure(table, round, Contender.NANOPOOL, "waiting", new Settings(url, 1), points);
+        }
+        report.add("Waiting", """
+                So many virtual threads wait for the only connection. Their heap beyond that of as many threads that merely
+                park; the JVM's CPU while they wait; afterwards, how many of them were served, and how often one before
+                another that had come earlier.""", table.markdown());
+    }
+
+    private void recovery() throws Exception {
+        List<String> lines = java("dev.nanopool.bench.Recovery", List.of(Integer.toString(ROUNDS)), List.of());
+        report.add(
+                "Recovery",
+                "The server is restarted under 200 callers, see `Recovery.java`.",
+                String.join("\n", lines) + "\n");
+    }
+
+    private void rotation() throws Exception {
+        // HikariCP takes no lifetime below 30 s, vibur-dbcp has none.
+        List<Contender> able = Stream.of(Contender.NANOPOOL, Contender.AGROAL, Contender.TOMCAT, Contender.DBCP2)
+                .filter(contenders::contains)
+                .toList();
+        Table table = new Table("requests/s", "p99 ms");
+        for (int round = 1; round <= ROUNDS; round++) {
+            for (Contender pool : able) {
+                String point = "10000";
+                var undisturbed = load(pool, "rotation", new Settings(url, SIZE), point + "=" + point);
+                Settings brief = new Settings(url, SIZE, false, Duration.ofSeconds(1));
+                var rotated = load(pool, "rotation", brief, point + "=" + point);
+                Map<String, Double> metrics = new LinkedHashMap<>();
+                rotated.get(point).forEach((name, value) -> {
+                    if (name.endsWith("ms"))
+                        metrics.put(
+                                name + " undisturbed", undisturbed.get(point).get(name));
+                    metrics.put(name, value);
+                });
+                table.add(point, pool, round, metrics);
+            }
+        }
+        report.add("Rotation", """
+                An open loop of 10,000 requests/s, undisturbed and while each connection is replaced once a second. Waits count
+                as in the open loop.""", table.markdown());
+    }
+
+    // A JVM for each contender, kind of load and round
+
+    private void measure(Table table, int round, Contender contender, String kind, Settings settings, String... points)
+            throws Exception {
+        try {
+            load(contender, kind, settings, points)
+                    .forEach((point, metrics) -> table.add(point, contender, round, metrics));
+        } catch (IllegalStateException e) {
+            table.fail(contender, round, e.getMessage());
+        }
+    }
+
+    /** The points and their metrics. */
+    private static Map<String, Map<String, Double>> load(
+            Contender contender, String kind, Settings settings, String... points) throws Exception {
+        List<String> arguments = new ArrayList<>(List.of(
+                kind,
+                contender.name(),
+                settings.url(),
+                Integer.toString(settings.size()),
+                Boolean.toString(settings.checks()),
+                settings.maxLifetime().toString(),
+                SECONDS));
+        arguments.addAll(List.of(points));
+        // With one carrier, callers join the pool's line in the order in which they begin.
+        List<String> options =
+                kind.equals("waiting") ? List.of("-Djdk.virtualThreadScheduler.parallelism=1") : List.of();
+        Map<String, Map<String, Double>> results = new LinkedHashMap<>();
+        for (String line : java(Load.class.getName(), arguments, options)) {
+            String[] fields = line.split("\t");
+            if (!fields[0].equals(Load.RESULT)) continue;
+            Map<String, Double> metrics = new LinkedHashMap<>();
+            for (String metric : Arrays.copyOfRange(fields, 2, fields.length)) {
+                String[] pair = metric.split("=");
+                metrics.put(pair[0], Double.valueOf(pair[1]));
+            }
+            results.put(fields[1], metrics);
+        }
+        return results;
+    }
+
+    /** What a program prints; fails if it does. */
+    private static List<String> java(String main, List<String> arguments, List<String> options) throws Exception {
+        Path output = Files.createTempFile("nanopool-bench", ".log");
+        try {
+            List<String> command = new ArrayList<>(List.of(
+                    Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xms1g", "-Xmx4g"));
+            command.addAll(options);
+            command.addAll(List.of("-cp", System.getProperty("java.class.path"), main));
+            command.addAll(arguments);
+            Process process = new ProcessBuilder(command)
+                    .redirectErrorStream(true)
+                    .redirectOutput(output.toFile())
+                    .start();
+            boolean ended = process.waitFor(10, TimeUnit.MINUTES);
+            process.destroyForcibly();
+            List<String> lines = Files.readAllLines(output);
+            if (!ended || process.exitValue() != 0) {
+                String why = lines.stream()
+                        .filter(line -> line.contains("Exception"))
+                        .findFirst()
+                        .orElse("");
+                throw new IllegalStateException((ended ? "" : "no end after 10 minutes ") + why);
+            }
+            return lines;
+        } finally {
+            Files.delete(output);
         }
     }
 }

@@ -34,6 +34,7 @@ enum Contender {
                     .size(settings.size)
                     .acquireTimeout(PATIENCE)
                     .maxLifetime(settings.maxLifetime)
+                    .keepalive(Duration.ZERO)
                     .build());
             return source(pool::client, pool);
         }
@@ -173,8 +174,11 @@ enum Contender {
 
     /** What all contenders are told. */
     record Settings(String url, int size, boolean checks, Duration maxLifetime) {
+        static final Duration LASTING = Duration.ofMinutes(30);
+
+        /** Checks off. */
         Settings(String url, int size) {
-            this(url, size, false, Duration.ofMinutes(30));
+            this(url, size, false, LASTING);
         }
     }
 

@@ -1,0 +1,445 @@
+package dev.nanopool.bench;
+
+import com.sun.management.OperatingSystemMXBean;
+import dev.nanopool.bench.Contender.Settings;
+import dev.nanopool.bench.Contender.Source;
+import java.lang.management.ManagementFactory;
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
+import java.util.stream.IntStream;
+import org.HdrHistogram.Histogram;
+import org.HdrHistogram.Recorder;
+
+/**
+ * The load driver: one contender under one kind of load, in a JVM of its own that {@link Bench} starts. Each method named in
+ * {@link #main} is one kind; each line of its output that starts with {@link #RESULT} is one point measured.
+ */
+public final class Load {
+    static final String RESULT = "RESULT";
+
+    private static final OperatingSystemMXBean SYSTEM =
+            (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
+    private static final int MOST_OUTSTANDING = 1_000_000; // requests of the open loop, to bound the memory
+    private static final long DRAIN_SECONDS = 10; // for what still waits when the open loop's time is over
+
+    private final Contender contender;
+    private final Settings settings;
+    private final double seconds;
+    private final Recorder waits = new Recorder(TimeUnit.MINUTES.toNanos(10), 3);
+    private final AtomicReference<Throwable> failure = new AtomicReference<>();
+
+    private Load(Contender contender, Settings settings, double seconds) {
+        this.contender = contender;
+        this.settings = settings;
+        this.seconds = seconds;
+    }
+
+    /** Arguments: kind, contender, URL, size, checks, maximum lifetime, seconds for each point, points (name=value). */
+    public static void main(String[] arguments) throws Exception {
+        Settings settings = new Settings(
+                arguments[2],
+                Integer.parseInt(arguments[3]),
+                Boolean.parseBoolean(arguments[4]),
+                Duration.parse(arguments[5]));
+        Load load = new Load(Contender.valueOf(arguments[1]), settings, Double.parseDouble(arguments[6]));
+        Map<String, Integer> points = new LinkedHashMap<>();
+        for (String point : List.of(arguments).subList(7, arguments.length)) {
+            int equals = point.indexOf('=');
+            points.put(point.substring(0, equals), Integer.valueOf(point.substring(equals + 1)));
+        }
+        switch (arguments[0]) {
+            case "closed" -> load.closed(points);
+            case "saturated" -> load.saturated(points);
+            case "open" -> load.open(points, "SELECT 1");
+            case "rotation" -> load.open(points, "SELECT pg_backend_pid()");
+            case "rows" -> load.rows();
+            case "startup" -> load.startup();
+            case "waiting" -> load.waiting(points);
+            default -> throw new IllegalArgumentException(arguments[0]);
+        }
+        System.exit(0); // threads of rivals may live on
+    }
+
+    // Closed loop: so many callers, each borrows, asks for 1, gives back, and so on.
+
+    private enum Phase {
+        WARM_UP,
+        MEASURED,
+        OVER
+    }
+
+    private volatile Phase phase = Phase.WARM_UP;
+    private volatile String sql = "SELECT 1";
+    private final Set<Integer> answers = ConcurrentHashMap.newKeySet();
+
+    private void closed(Map<String, Integer> points) throws Exception {
+        try (Source pool = contender.open(settings)) {
+            boolean first = true;
+            for (var point : points.entrySet()) {
+                // Long enough to compile the code, and to serve every caller once.
+                closed(pool, point.getKey(), point.getValue(), Math.max(first ? 2 : 1, point.getValue() * 30e-6));
+                first = false;
+            }
+        }
+    }
+
+    private void closed(Source pool, String point, int callers, double warmUp) throws Exception {
+        List<Source> sources = new ArrayList<>(List.of(pool)); // of the callers, in turn
+        int threads = callers;
+        if (contender == Contender.RAW) {
+            threads = Math.min(callers, settings.size());
+            while (sources.size() < threads) sources.add(contender.start(settings));
+        }
+        phase = Phase.WARM_UP;
+        int[] served = new int[threads];
+        CountDownLatch begun = new CountDownLatch(threads);
+        List<FutureTask<?>> tasks = new ArrayList<>();
+        for (int i = 0; i < threads; i++) {
+            int caller = i;
+            Source source = sources.get(caller % sources.size());
+            tasks.add(inVirtualThread(() -> {
+                begun.countDown();
+                while (phase != Phase.OVER) {
+                    boolean counts = request(source, System.nanoTime());
+                    if (counts) served[caller]++;
+                }
+                return null;
+            }));
+        }
+        begun.await();
+        sleep(warmUp);
+        waits.reset();
+        Usage usage = new Usage();
+        phase = Phase.MEASURED;
+        sleep(seconds);
+        phase = Phase.OVER; // who still waits is served, and that wait counts
+        usage.end();
+        for (FutureTask<?> task : tasks) task.get();
+        for (Source source : sources.subList(1, sources.size())) source.close();
+
+        long total = Arrays.stream(served).asLongStream().sum();
+        Map<String, Double> metrics = usage.per(total);
+        putWaits(metrics);
+        metrics.put("callers / throughput ms", threads * 1e3 * usage.seconds / total);
+        metrics.put("served least", (double) Arrays.stream(served).min().orElseThrow());
+        metrics.put("most", (double) Arrays.stream(served).max().orElseThrow());
+        result(point, metrics);
+    }
+
+    /** One lease. Answers whether it counts: it has ended in the measured time. */
+    private boolean request(Source source, long intendedNanos) throws Exception {
+        Connection connection = source.borrow();
+        try {
+            if (phase != Phase.WARM_UP) waits.recordValue(System.nanoTime() - intendedNanos);
+            if (phase != Phase.OVER) answers.add(ask(connection, sql));
+        } finally {
+            source.giveBack(connection);
+        }
+        return phase == Phase.MEASURED;
+    }
+
+    private static int ask(Connection connection, String sql) throws SQLException {
+        try (Statement statement = connection.createStatement();
+                ResultSet row = statement.executeQuery(sql)) {
+            row.next();
+            return row.getInt(1);
+        }
+    }
+
+    // A fresh virtual thread for each request: as fast as it goes, then at fixed rates.
+
+    private final AtomicInteger outstanding = new AtomicInteger();
+    private final AtomicInteger done = new AtomicInteger();
+
+    private void saturated(Map<String, Integer> points) throws Exception {
+        var point = points.entrySet().iterator().next();
+        try (Source pool = contender.open(settings)) {
+            for (int i = 0; i < point.getValue(); i++) startNext(pool);
+            sleep(1.5);
+            waits.reset();
+            Usage usage = new Usage();
+            phase = Phase.MEASURED;
+            sleep(seconds);
+            phase = Phase.OVER;
+            usage.end();
+            drain();
+            Map<String, Double> metrics = usage.per(done.get());
+            putWaits(metrics);
+            result(point.getKey(), metrics);
+        }
+    }
+
+    /** A request that starts the next one when it ends. */
+    private void startNext(Source pool) {
+        outstanding.incrementAndGet();
+        long now = System.nanoTime();
+        Thread.startVirtualThread(() -> {
+            answer(pool, now);
+            if (phase != Phase.OVER) startNext(pool);
+        });
+    }
+
+    private void answer(Source pool, long intendedNanos) {
+        try {
+            if (request(pool, intendedNanos)) done.incrementAndGet();
+        } catch (Throwable e) {
+            failure.compareAndSet(null, e);
+        } finally {
+            outstanding.decrementAndGet();
+        }
+    }
+
+    private void open(Map<String, Integer> points, String question) throws Exception {
+        sql = question;
+        try (Source pool = contender.open(settings)) {
+            arrivals(pool, points.values().iterator().next(), 1);
+            for (var point : points.entrySet()) open(pool, point.getKey(), point.getValue());
+        }
+    }
+
+    private void open(Source pool, String point, int rate) throws Exception {
+        phase = Phase.WARM_UP;
+        arrivals(pool, rate, 0.5);
+        done.set(0);
+        waits.reset();
+        answers.clear();
+        Usage usage = new Usage();
+        phase = Phase.MEASURED;
+        arrivals(pool, rate, seconds);
+        usage.end();
+        Map<String, Double> metrics = usage.per(done.get());
+        metrics.put("late", (double) outstanding.get());
+        drain();
+        putWaits(metrics);
+        if (answers.size() > 1) metrics.put("connections", (double) answers.size());
+        result(point, metrics);
+    }
+
+    /** Starts a request at each intended time; late, if the machine is, but none is left out. */
+    private void arrivals(Source pool, int rate, double seconds) {
+        long start = System.nanoTime();
+        long count = (long) (rate * seconds);
+        for (long i = 0; i < count && outstanding.get() < MOST_OUTSTANDING; i++) {
+            long intended = start + (long) (i * 1e9 / rate);
+            for (long early = intended - System.nanoTime(); early > 0; early = intended - System.nanoTime()) {
+                LockSupport.parkNanos(early);
+            }
+            outstanding.incrementAndGet();
+            Thread.startVirtualThread(() -> answer(pool, intended));
+        }
+    }
+
+    /** Waits for what still waits: their waits count. */
+    private void drain() throws InterruptedException, TimeoutException {
+        long start = System.nanoTime();
+        while (outstanding.get() > 0) {
+            double waited = (System.nanoTime() - start) / 1e9;
+            if (waited > DRAIN_SECONDS) phase = Phase.OVER; // speeds it up: they ask nothing any more
+            if (waited > 4 * DRAIN_SECONDS) throw new TimeoutException(outstanding + " requests without an answer");
+            sleep(0.01);
+        }
+    }
+
+    // Rows: a prepared statement per lease, which reads a table of 1,000 rows and 5 columns.
+
+    private void rows() throws Exception {
+        waits.reset();
+        try (Source pool = contender.open(settings)) {
+            long sum = 0;
+            for (long end = System.nanoTime() + (long) 2e9; System.nanoTime() < end; ) sum += rows(pool);
+            for (long end = System.nanoTime() + (long) (seconds * 1e9); System.nanoTime() < end; ) {
+                long start = System.nanoTime();
+                sum += rows(pool);
+                waits.recordValue(System.nanoTime() - start);
+            }
+            if (sum == 0) throw new IllegalStateException("no rows");
+            Histogram times = waits.getIntervalHistogram();
+            Map<String, Double> metrics = new LinkedHashMap<>();
+            metrics.put("median us", times.getValueAtPercentile(50) / 1e3);
+            metrics.put("mean us", times.getMean() / 1e3);
+            result("1,000 x 5", metrics);
+        }
+    }
+
+    private static long rows(Source pool) throws Exception {
+        Connection connection = pool.borrow();
+        try (PreparedStatement select =
+                connection.prepareStatement("SELECT id, amount, name, ratio, at FROM bench_rows WHERE id > ?"); ) {
+            select.setInt(1, 0);
+            long sum = 0;
+            try (ResultSet row = select.executeQuery()) {
+                while (row.next()) {
+                    sum += row.getInt(1) + row.getLong(2) + row.getString(3).length();
+                    sum += (long) row.getDouble(4) + row.getTimestamp(5).getTime();
+                }
+            }
+            return sum;
+        } finally {
+            pool.giveBack(connection);
+        }
+    }
+
+    // Start-up: as many threads as connections, each wants one and keeps it until all have one.
+
+    private void startup() throws Exception {
+        try (Source driver = Contender.RAW.start(settings)) {
+            ask(driver.borrow(), sql); // loads the classes that all contenders need: the driver's, TLS, SCRAM
+        }
+        long start = System.nanoTime();
+        Source pool = contender.start(settings);
+        CountDownLatch leased = new CountDownLatch(settings.size());
+        List<FutureTask<Long>> tasks = new ArrayList<>();
+        for (int i = 0; i < settings.size(); i++) {
+            tasks.add(inVirtualThread(() -> {
+                Connection connection = pool.borrow();
+                ask(connection, sql);
+                long usable = System.nanoTime();
+                leased.countDown();
+                leased.await();
+                pool.giveBack(connection);
+                return usable - start;
+            }));
+        }
+        long first = Long.MAX_VALUE;
+        long last = 0;
+        for (FutureTask<Long> task : tasks) {
+            first = Math.min(first, task.get());
+            last = Math.max(last, task.get());
+        }
+        pool.close();
+        Map<String, Double> metrics = new LinkedHashMap<>();
+        metrics.put("first ms", first / 1e6);
+        metrics.put("last ms", last / 1e6);
+        result(settings.size() + " connections", metrics);
+    }
+
+    // Waiting: so many callers wait for the only connection. What they cost beyond as many threads that merely park.
+
+    private void waiting(Map<String, Integer> points) throws Exception {
+        try (Source pool = contender.open(settings)) {
+            for (int i = 0; i < 3; i++) waiting(pool, 20_000, 0.1); // compiled code has smaller frames
+            for (var point : points.entrySet()) result(point.getKey(), waiting(pool, point.getValue(), seconds));
+        }
+    }
+
+    private Map<String, Double> waiting(Source pool, int callers, double seconds) throws Exception {
+        int[] order = new int[callers];
+        AtomicInteger begun = new AtomicInteger();
+        AtomicInteger served = new AtomicInteger();
+
+        AtomicBoolean released = new AtomicBoolean();
+        Thread[] parked = callers(callers, begun, () -> {
+            begun.getAndIncrement();
+            while (!released.get()) LockSupport.park();
+        });
+        long parkedBytes = heapBytes();
+        released.set(true);
+        for (Thread thread : parked) LockSupport.unpark(thread);
+        for (Thread thread : parked) thread.join();
+
+        Connection only = pool.borrow();
+        begun.set(0);
+        Thread[] waiting = callers(callers, begun, () -> {
+            int place = begun.getAndIncrement();
+            try {
+                Connection connection = pool.borrow();
+                order[served.getAndIncrement()] = place;
+                pool.giveBack(connection);
+            } catch (Throwable e) {
+                failure.compareAndSet(null, e);
+            }
+        });
+        Map<String, Double> metrics = new LinkedHashMap<>();
+        metrics.put("bytes per waiter", (double) (heapBytes() - parkedBytes) / callers);
+        Usage usage = new Usage();
+        sleep(seconds);
+        usage.end();
+        metrics.put("CPU % of a core", 100 * usage.cpuSeconds / usage.seconds);
+        pool.giveBack(only);
+        for (Thread thread : waiting) thread.join();
+        metrics.put("served", (double) served.get());
+        metrics.put("overtaken", (double)
+                IntStream.range(1, callers).filter(i -> order[i] < order[i - 1]).count());
+        return metrics;
+    }
+
+    private static Thread[] callers(int count, AtomicInteger begun, Runnable caller) throws InterruptedException {
+        Thread[] threads = new Thread[count];
+        for (int i = 0; i < count; i++) threads[i] = Thread.startVirtualThread(caller);
+        while (begun.get() < count) sleep(0.01);
+        sleep(0.5); // until the last one has parked
+        return threads;
+    }
+
+    private static long heapBytes() {
+        for (int i = 0; i < 3; i++) System.gc();
+        return ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed();
+    }
+
+    // What all share
+
+    private static final class Usage {
+        private final long startNanos = System.nanoTime();
+        private final long startCpuNanos = SYSTEM.getProcessCpuTime();
+        double seconds;
+        double cpuSeconds; // of this JVM, not of the server
+
+        void end() {
+            seconds = (System.nanoTime() - startNanos) / 1e9;
+            cpuSeconds = (SYSTEM.getProcessCpuTime() - startCpuNanos) / 1e9;
+        }
+
+        Map<String, Double> per(long operations) {
+            Map<String, Double> metrics = new LinkedHashMap<>();
+            metrics.put("op/s", operations / seconds);
+            metrics.put("CPU us/op", cpuSeconds * 1e6 / operations);
+            return metrics;
+        }
+    }
+
+    private static <T> FutureTask<T> inVirtualThread(Callable<T> callable) {
+        FutureTask<T> task = new FutureTask<>(callable);
+        Thread.startVirtualThread(task);
+        return task;
+    }
+
+    private static void sleep(double seconds) throws InterruptedException {
+        Thread.sleep(Duration.ofNanos((long) (seconds * 1e9)));
+    }
+
+    private void putWaits(Map<String, Double> metrics) {
+        Histogram histogram = waits.getIntervalHistogram();
+        metrics.put("wait p50 ms", histogram.getValueAtPercentile(50) / 1e6);
+        metrics.put("p99 ms", histogram.getValueAtPercentile(99) / 1e6);
+        metrics.put("p99.9 ms", histogram.getValueAtPercentile(99.9) / 1e6);
+        metrics.put("max ms", histogram.getMaxValue() / 1e6);
+    }
+
+    private void result(String point, Map<String, Double> metrics) {
+        if (failure.get() != null) throw new IllegalStateException(failure.get());
+        StringBuilder line = new StringBuilder(RESULT).append('\t').append(point);
+        metrics.forEach(
+                (name, value) -> line.append('\t').append(name).append('=').append(value));
+        System.out.println(line);
+    }
+}
