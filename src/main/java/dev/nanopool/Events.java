@@ -70,10 +70,14 @@ final class Events {
         pastLeases.add(connection.leases);
         closed.increment();
         log(Level.DEBUG, "connection closed (backend %d): %s".formatted(connection.backendPid, reason));
+        if (reason == CloseReason.LOST) tell(to -> to.lost(pool, connection.backendPid, connection.failure()));
         tell(to -> to.closed(pool, connection.backendPid, reason));
     }
 
-    /** {@code isExpected}: it was doubted already, so that one line tells of all. */
+    /**
+     * Told when it is closed: here may be the housekeeper, which must not wait for a listener. {@code isExpected}: it was
+     * doubted already, so that one line tells of all.
+     */
     void lost(PhysicalConnection connection, boolean isExpected) {
         lost.increment();
         Throwable failure = connection.failure();
@@ -83,7 +87,6 @@ final class Events {
                         .formatted(
                                 connection.backendPid,
                                 failure == null ? "the server or the network has ended it" : failure));
-        tell(to -> to.lost(pool, connection.backendPid, failure));
     }
 
     void doubted(String why) {

@@ -25,6 +25,7 @@ final class Housekeeper {
     private final Health health;
     private final Supply supply;
     private final Events events;
+    private final Background background;
     private final Thread thread;
     private volatile boolean stopped;
 
@@ -40,7 +41,8 @@ final class Housekeeper {
             Clock clock,
             Watchdog watchdog,
             Health health,
-            Events events) {
+            Events events,
+            Background background) {
         this.pool = pool;
         this.config = config;
         this.queue = queue;
@@ -49,6 +51,7 @@ final class Housekeeper {
         this.health = health;
         this.supply = health.supply();
         this.events = events;
+        this.background = background;
         this.thread = Thread.ofPlatform()
                 .daemon()
                 .name("nanopool-" + config.name + "-housekeeper")
@@ -139,10 +142,10 @@ final class Housekeeper {
         if (!isForgotten) {
             if (!connection.isLeasedTo(client)) return; // it was given back meanwhile
             connection.suspected = true;
-            events.leaked(holder, false);
+            background.run("leak", () -> events.leaked(holder, false));
         } else if (connection.endForgotten(client)) {
             pool.takeBack(connection);
-            events.leaked(holder, true);
+            background.run("leak", () -> events.leaked(holder, true));
         }
     }
 

@@ -51,11 +51,12 @@ public final class Pool implements AutoCloseable {
                 config.maxWaiters, Clock::nanoTime, this::openOne, this::wakeHousekeeper, this::isDeadlock);
         var connector = new Connector(config);
         var watchdog = new Watchdog();
+        var background = new Background(config.name);
         this.sqlText = new SqlText(connector.isCallSelect());
-        this.health = new Health(config, connector, queue, watchdog, events, clock, new Background(config.name));
+        this.health = new Health(config, connector, queue, watchdog, events, clock, background);
         this.supply = health.supply();
         this.diagnosis = new Diagnosis(config, supply, queue, events);
-        this.housekeeper = new Housekeeper(this, config, queue, clock, watchdog, health, events);
+        this.housekeeper = new Housekeeper(this, config, queue, clock, watchdog, health, events, background);
     }
 
     // What the queue calls: by these names, since the parts do not exist yet when it is made.

@@ -196,9 +196,11 @@ final class Supply {
     void give(PhysicalConnection connection) {
         if (capacity.get() > target) {
             discard(connection, surplusReason());
+        } else if (connection.retired) {
+            discard(connection, CloseReason.RETIRED);
         } else if (isStale(connection) && rotating.compareAndSet(false, true)) {
-            boolean replaced = connection.retired || connection.generation != generation.get();
-            discard(connection, replaced ? CloseReason.RETIRED : CloseReason.MAX_LIFETIME);
+            boolean isOld = connection.generation == generation.get();
+            discard(connection, isOld ? CloseReason.MAX_LIFETIME : CloseReason.RETIRED, this::rotateNext);
         } else {
             queue.give(connection);
             if (capacity.get() > target)
@@ -211,7 +213,7 @@ final class Supply {
      * lifetime, and never while the database lets nobody in: an old connection is better than none.
      */
     private boolean isStale(PhysicalConnection connection) {
-        if (connection.retired || connection.generation != generation.get()) return true;
+        if (connection.generation != generation.get()) return true;
         long now = clock.coarseNanos();
         return connection.expiresNanos <= now
                 && events.lastFailure() == null
@@ -228,6 +230,10 @@ final class Supply {
 
     /** Takes a connection out of use: a thread of the pool closes it, and then decides what becomes of the permit. */
     void discard(PhysicalConnection connection, CloseReason reason) {
+        discard(connection, reason, () -> {});
+    }
+
+    private void discard(PhysicalConnection connection, CloseReason reason, Runnable afterwards) {
         connection.endLease();
         connection.isServiced = true;
         losses.discarded(connection, reason);
@@ -242,7 +248,7 @@ final class Supply {
                 events.closed(connection, reason);
             } finally {
                 settle();
-                if (reason == CloseReason.MAX_LIFETIME || reason == CloseReason.RETIRED) rotateNext();
+                afterwards.run();
             }
         });
     }

@@ -31,7 +31,7 @@ public class LeaseQueueModel {
     private volatile @Nullable Thread first;
     private @Nullable Thread sleeper; // guarded by this
     private final LeaseQueue<Item> queue =
-            new LeaseQueue<>(Integer.MAX_VALUE, clock::get, this::opened, () -> alarmed.set(true));
+            new LeaseQueue<>(Integer.MAX_VALUE, clock::get, this::opened, () -> alarmed.set(true), () -> false);
 
     /** The opener of the queue: a permit has no item, so one is made. */
     private void opened() {
