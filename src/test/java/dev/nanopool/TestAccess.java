@@ -1,5 +1,10 @@
 package dev.nanopool;
 
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.function.Consumer;
+
 /** The one door through which tests of other packages see what is package-private. */
 public final class TestAccess {
     private TestAccess() {}
@@ -14,6 +19,17 @@ public final class TestAccess {
                 && free == stats.size()
                 && stats.opened() - stats.closed() == stats.idle();
         return balanced ? "" : "free permits " + free + ", " + stats;
+    }
+
+    /**
+     * What makes the connection of that client look as if nobody had used it for some time, once the client is closed.
+     */
+    public static Consumer<Duration> aging(Connection client) throws SQLException {
+        PhysicalConnection connection = ((ClientConnection) client).physical();
+        return time -> {
+            connection.idleNanos -= time.toNanos();
+            connection.provenNanos -= time.toNanos();
+        };
     }
 
     public static boolean isClosed(Pool pool) {

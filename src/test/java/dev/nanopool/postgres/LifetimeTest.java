@@ -8,7 +8,7 @@ import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolListener;
 import dev.nanopool.TlsMode;
 import dev.nanopool.testkit.Await;
-import dev.nanopool.testkit.CountingProxy;
+import dev.nanopool.testkit.FaultProxy;
 import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
@@ -85,7 +85,7 @@ class LifetimeTest extends PoolTestBase {
     // Two idle connections, a second each: the server hears of both, by one round trip each time.
     @Test
     void idleConnectionsMustBeKeptAlive() throws Exception {
-        try (var proxy = new CountingProxy(TestServer.url())) {
+        try (var proxy = new FaultProxy(TestServer.url())) {
             var config = PoolConfig.builder(proxy.url())
                     .tls(TlsMode.DISABLE)
                     .size(2)
@@ -103,7 +103,7 @@ class LifetimeTest extends PoolTestBase {
     // Without it an idle pool says nothing to the server.
     @Test
     void idlePoolMustBeSilentWithoutKeepalive() throws Exception {
-        try (var proxy = new CountingProxy(TestServer.url())) {
+        try (var proxy = new FaultProxy(TestServer.url())) {
             var config = PoolConfig.builder(proxy.url())
                     .tls(TlsMode.DISABLE)
                     .size(2)

@@ -138,7 +138,7 @@ public final class FaultProxy implements AutoCloseable {
         return links.size();
     }
 
-    /** How many connections were on their way at the same time at most: accepted, and not logged in yet. */
+    /** How many connections were on their way at the same time at most: accepted, and neither logged in nor refused. */
     public int mostConnecting() {
         return mostConnecting.get();
     }
@@ -340,8 +340,7 @@ public final class FaultProxy implements AutoCloseable {
                 OutputStream out = client.getOutputStream();
                 byte[] buffer = new byte[8192];
                 for (int n = in.read(buffer); n >= 0; n = in.read(buffer)) {
-                    if (n >= READY.length && Arrays.equals(buffer, n - READY.length, n, READY, 0, READY.length))
-                        arrived();
+                    if (buffer[0] == 'E' || endsWithReady(buffer, n)) arrived();
                     pass();
                     delay(latency);
                     int piece = Math.clamp(bytesPerSecond / 100, 1, n);
@@ -400,6 +399,10 @@ public final class FaultProxy implements AutoCloseable {
             requestsLost = true;
             answersLost = true;
         }
+    }
+
+    private static boolean endsWithReady(byte[] bytes, int n) {
+        return n >= READY.length && Arrays.equals(bytes, n - READY.length, n, READY, 0, READY.length);
     }
 
     private static void delay(Duration delay) {

@@ -3,6 +3,8 @@ package dev.nanopool.testkit;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.TestAccess;
+import dev.nanopool.TlsMode;
+import java.io.IOException;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
@@ -11,7 +13,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * Pools on the test server. After each test every pool must be in balance: all permits free, nothing leased, opened -
+ * Pools on a server. After each test every pool must be in balance: all permits free, nothing leased, opened -
  * closed = idle; and closing it must leave no session on the server.
  */
 @Timeout(120)
@@ -21,12 +23,35 @@ public abstract class PoolTestBase {
     protected final Threads threads = new Threads();
     private final List<Pool> pools = new ArrayList<>();
     private final List<String> names = new ArrayList<>();
+    private final List<FaultProxy> proxies = new ArrayList<>();
 
-    /** A configuration for the test server, with a name of its own, which is the application_name, too. */
+    /** The server under test: a superuser's URL. */
+    protected String server() {
+        return TestServer.url();
+    }
+
+    /** A configuration for the server, with a name of its own, which is the application_name, too. */
     protected final PoolConfig.Builder config() {
+        return config(server());
+    }
+
+    /** As {@link #config()}, by way of a proxy, which sees the messages: plain text. */
+    protected final PoolConfig.Builder config(FaultProxy proxy) {
+        return config(proxy.url()).tls(TlsMode.DISABLE);
+    }
+
+    /** As {@link #config()}, with another way to the server, or another user. */
+    protected final PoolConfig.Builder config(String url) {
         String name = "test-" + NAMES.incrementAndGet();
         names.add(name);
-        return PoolConfig.builder(TestServer.url()).name(name);
+        return PoolConfig.builder(url).name(name);
+    }
+
+    /** A proxy to the server, which is closed after the pools. */
+    protected final FaultProxy proxy() throws IOException {
+        var proxy = new FaultProxy(server());
+        proxies.add(proxy);
+        return proxy;
     }
 
     /** Opens a pool that is checked and closed after the test. */
@@ -52,6 +77,7 @@ public abstract class PoolTestBase {
             if (!TestAccess.isClosed(pool)) awaitBalance(pool);
             pool.close();
         }
-        for (String name : names) Await.until("no session is left", () -> TestServer.sessions(name) == 0);
+        for (FaultProxy proxy : proxies) proxy.close();
+        for (String name : names) Await.until("no session is left", () -> TestServer.sessions(server(), name) == 0);
     }
 }

@@ -107,9 +107,14 @@ public final class TestServer {
         }
     }
 
-    /** How many sessions of that application name the server has. */
+    /** How many sessions of that application name the server of the tests has. */
     public static int sessions(String applicationName) throws SQLException {
-        try (Connection direct = direct()) {
+        return sessions(url(), applicationName);
+    }
+
+    /** How many sessions of that application name that server has. */
+    public static int sessions(String url, String applicationName) throws SQLException {
+        try (Connection direct = DriverManager.getConnection(jdbc(url))) {
             return Integer.parseInt(query(
                     direct,
                     "SELECT count(*) FROM pg_stat_activity WHERE application_name = '" + applicationName + "'"));
