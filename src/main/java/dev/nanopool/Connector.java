@@ -5,6 +5,7 @@ import dev.nanopool.driver.PoolSocketFactory;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
 import java.sql.SQLException;
+import java.sql.SQLNonTransientConnectionException;
 import java.sql.SQLTransientConnectionException;
 import java.sql.Statement;
 import java.util.HashMap;
@@ -12,6 +13,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -32,6 +34,8 @@ final class Connector {
     private final PoolConfig config;
     private final String url;
     private final Properties properties = new Properties();
+    private final Map<Thread, CompletableFuture<Opened>> attempts = new ConcurrentHashMap<>();
+    private volatile boolean closed;
 
     Connector(PoolConfig config) {
         this.config = config;
@@ -176,29 +180,44 @@ final class Connector {
         });
         thread.setContextClassLoader(Connector.class.getClassLoader()); // where the driver finds the socket factory
         thread.start();
-        SQLException refused;
+        attempts.put(thread, result);
+        if (closed) result.completeExceptionally(closedException()); // whoever closes looks at the attempts after that
+        SQLException failure;
         try {
             return result.get(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
         } catch (ExecutionException e) {
-            if (e.getCause() instanceof SQLException cause) throw cause;
             if (e.getCause() instanceof Error cause) throw cause;
-            throw new SQLException(
-                    config.name + ": opening a connection failed: " + e.getCause(), "08001", e.getCause());
+            failure = e.getCause() instanceof SQLException cause
+                    ? cause
+                    : new SQLException(
+                            config.name + ": opening a connection failed: " + e.getCause(), "08001", e.getCause());
         } catch (TimeoutException e) {
-            refused = new SQLTransientConnectionException(
+            failure = new SQLTransientConnectionException(
                     "%s: no connection to %s within %d ms (connectTimeout)"
                             .formatted(config.name, config.url.hosts, config.connectTimeout.toMillis()),
                     "08001");
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            refused = new SQLException(config.name + ": interrupted while opening a connection", "08000", e);
+            failure = new SQLException(config.name + ": interrupted while opening a connection", "08000", e);
+        } finally {
+            attempts.remove(thread);
         }
         // The connection may come between the two: then it is nobody's, and ended here.
-        if (!result.completeExceptionally(refused) && !result.isCompletedExceptionally())
+        if (!result.completeExceptionally(failure) && !result.isCompletedExceptionally())
             result.join().abort();
         attempt.cut();
         thread.interrupt(); // it may wait for the credentials
-        throw refused;
+        throw failure;
+    }
+
+    /** Ends all attempts of now and later. Never blocks. */
+    void close() {
+        closed = true; // THEN look at the attempts
+        attempts.values().forEach(attempt -> attempt.completeExceptionally(closedException()));
+    }
+
+    private SQLException closedException() {
+        return new SQLNonTransientConnectionException(config.name + ": the pool is closed", "08003");
     }
 
     private Opened open(PoolSocketFactory.Attempt attempt) throws SQLException {

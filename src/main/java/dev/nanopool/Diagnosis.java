@@ -39,7 +39,7 @@ final class Diagnosis {
     boolean isDeadlock() {
         boolean isMine = false;
         for (PhysicalConnection connection : supply.connections()) isMine |= connection.owner == Thread.currentThread();
-        if (!isMine || supply.connections().size() < supply.capacity()) return false;
+        if (!isMine || supply.connections().size() < supply.size()) return false; // one more may be opened
         for (PhysicalConnection connection : supply.connections()) {
             Thread owner = connection.owner;
             WeakReference<ClientConnection> client = connection.client;

@@ -137,6 +137,7 @@ final class Supply {
     void close() {
         state = State.CLOSED;
         closing.countDown();
+        connector.close();
         retarget();
         if (capacity.get() == 0) closed.countDown();
     }
@@ -333,6 +334,7 @@ final class Supply {
             raise();
             return true;
         } catch (SQLException | RuntimeException e) {
+            if (state == State.CLOSED) return false;
             events.openFailed(e);
             if (e instanceof SQLException refusal) {
                 if ("53300".equals(refusal.getSQLState())) lower();

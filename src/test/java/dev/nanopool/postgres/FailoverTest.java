@@ -1,0 +1,254 @@
+package dev.nanopool.postgres;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.nanopool.CloseReason;
+import dev.nanopool.Credentials;
+import dev.nanopool.Pool;
+import dev.nanopool.PoolConfig;
+import dev.nanopool.PoolExhaustedException;
+import dev.nanopool.PoolListener;
+import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.EmbeddedServer;
+import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.TestServer;
+import java.io.File;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Test;
+
+/** Servers that change their role, let fewer in, or want another password. */
+class FailoverTest extends PoolTestBase {
+    private static final EmbeddedServer SERVER =
+            EmbeddedServer.start(builder -> builder.setDataDirectoryCustomizer(FailoverTest::writeRules));
+
+    private static void writeRules(File data) {
+        try {
+            Files.writeString(data.toPath().resolve("pg_hba.conf"), """
+                    host all rotating all scram-sha-256
+                    host all all all trust
+                    host replication all all trust
+                    """);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private final Queue<CloseReason> reasons = new ConcurrentLinkedQueue<>();
+
+    private final PoolListener listener = new PoolListener() {
+        @Override
+        public void closed(String pool, int backendPid, CloseReason reason) {
+            reasons.add(reason);
+        }
+    };
+
+    @AfterAll
+    static void stop() throws Exception {
+        SERVER.close();
+    }
+
+    @Override
+    protected String server() {
+        return SERVER.url();
+    }
+
+    private static void onServer(String... statements) throws SQLException {
+        try (Connection direct = SERVER.direct()) {
+            for (String sql : statements) TestServer.execute(direct, sql);
+        }
+    }
+
+    private static String sqlState(Connection client, String sql) {
+        try {
+            TestServer.execute(client, sql);
+            return "";
+        } catch (SQLException e) {
+            return e.getSQLState();
+        }
+    }
+
+    // The primary takes no writes any more, though its sessions live on, and the standby is promoted: after one failed
+    // write all connections are to the new primary.
+    @Test
+    void poolOfThePrimaryMustFollowIt() throws Exception {
+        onServer("CREATE TABLE written (n int)");
+        try (EmbeddedServer standby = SERVER.standby()) {
+            Pool pool = open(config("postgresql://postgres@localhost:" + SERVER.port() + ",localhost:" + standby.port()
+                            + "/postgres?target_session_attrs=read-write")
+                    .size(4)
+                    .listener(listener));
+            try {
+                try (Connection client = pool.client()) {
+                    assertThat(sqlState(client, "INSERT INTO written VALUES (1)"))
+                            .isEmpty();
+                }
+                Await.until("the standby has it", () -> {
+                    try (Connection direct = standby.direct()) {
+                        return TestServer.query(direct, "SELECT count(*) FROM written")
+                                .equals("1");
+                    }
+                });
+                onServer("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()");
+                standby.promote();
+                Await.until("somebody notices", () -> {
+                    try (Connection client = pool.client()) {
+                        return sqlState(client, "INSERT INTO written VALUES (2)")
+                                .equals("25006");
+                    }
+                });
+                Await.until(
+                        "all have left",
+                        () -> reasons.size() == 4 && pool.stats().idle() == 4);
+                assertThat(reasons).containsOnly(CloseReason.WRONG_ROLE);
+                for (int i = 0; i < 8; i++) {
+                    try (Connection client = pool.client()) {
+                        assertThat(sqlState(client, "INSERT INTO written VALUES (3)"))
+                                .isEmpty();
+                        assertThat(TestServer.query(client, "SHOW port")).isEqualTo(Integer.toString(standby.port()));
+                    }
+                }
+                assertThat(pool.stats().lost()).isZero();
+            } finally {
+                onServer(
+                        "SET default_transaction_read_only = off",
+                        "ALTER SYSTEM RESET default_transaction_read_only",
+                        "SELECT pg_reload_conf()");
+            }
+            pool.close();
+        }
+    }
+
+    // Reported with the next answer, at no round trip: the first lease that ends tells of all.
+    @Test
+    void poolOfTheStandbyMustLeaveItWhenItIsPromoted() throws Exception {
+        try (EmbeddedServer standby = SERVER.standby()) {
+            Pool pool = open(config(standby.url() + "?target_session_attrs=standby")
+                    .size(3)
+                    .listener(listener));
+            try (Connection client = pool.client()) {
+                assertThat(TestServer.query(client, "SELECT pg_is_in_recovery()"))
+                        .isEqualTo("t");
+                standby.promote();
+                assertThat(TestServer.query(client, "SELECT pg_is_in_recovery()"))
+                        .isEqualTo("f");
+            }
+            Await.until("all have left", () -> reasons.size() == 3);
+            assertThat(reasons).containsOnly(CloseReason.WRONG_ROLE);
+            assertThatThrownBy(() -> pool.client(Duration.ofSeconds(3)))
+                    .isInstanceOf(PoolExhaustedException.class)
+                    .cause()
+                    .hasMessageContaining("targetServerType: secondary");
+            pool.close();
+        }
+    }
+
+    // What was the client's own wish is no failover.
+    @Test
+    void clientThatAskedForReadOnlyMustNotCostItsConnection() throws Exception {
+        Pool pool = open(
+                config(server() + "?target_session_attrs=read-write").size(2).listener(listener));
+        for (int i = 0; i < 4; i++) {
+            try (Connection client = pool.client()) {
+                client.setReadOnly(true);
+                client.setAutoCommit(false);
+                assertThat(sqlState(client, "CREATE TABLE never (n int)")).isEqualTo("25006");
+            }
+            try (Connection client = pool.client()) {
+                TestServer.execute(client, "BEGIN READ ONLY");
+                assertThat(sqlState(client, "CREATE TABLE never (n int)")).isEqualTo("25006");
+            }
+        }
+        awaitBalance(pool);
+        assertThat(pool.stats().opened()).isEqualTo(2);
+        assertThat(reasons).isEmpty();
+    }
+
+    // The password has changed: sessions live on, the next login asks again and gets in.
+    @Test
+    void refusedPasswordMustBeAskedForOnceMore() throws Exception {
+        onServer("DROP ROLE IF EXISTS rotating", "CREATE ROLE rotating LOGIN PASSWORD 'first'");
+        var asked = new AtomicInteger();
+        var current = new AtomicReference<>("first");
+        // A supplier that remembers for a while: it gives the old password once more.
+        var remembered = new AtomicReference<>("first");
+        Pool pool =
+                open(config(SERVER.url("rotating")).size(1).listener(listener).credentials(() -> {
+                    asked.incrementAndGet();
+                    return new Credentials("rotating", remembered.getAndSet(current.get()));
+                }));
+        try (Connection client = pool.client()) {
+            onServer("ALTER ROLE rotating PASSWORD 'second'");
+            current.set("second");
+            assertThat(client.isValid(1)).as("a session outlives its password").isTrue();
+            pool.retire(client);
+        }
+        try (Connection client = pool.client()) {
+            assertThat(TestServer.query(client, "SELECT current_user")).isEqualTo("rotating");
+        }
+        assertThat(asked).as("first login, second login, and once more").hasValue(3);
+    }
+
+    // A password that is simply wrong is tried once.
+    @Test
+    void samePasswordMustNotBeTriedAgain() throws Exception {
+        onServer("DROP ROLE IF EXISTS rotating", "CREATE ROLE rotating LOGIN PASSWORD 'right'");
+        var asked = new AtomicInteger();
+        PoolConfig config = config(SERVER.url("rotating"))
+                .size(1)
+                .credentials(() -> {
+                    asked.incrementAndGet();
+                    return new Credentials("rotating", "wr0ng-one");
+                })
+                .build();
+        assertThatThrownBy(() -> Pool.create(config))
+                .isInstanceOfSatisfying(
+                        SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("28P01"))
+                .hasMessageNotContaining("wr0ng-one");
+        assertThat(asked).hasValue(2);
+    }
+
+    // The server lets in three of six: those serve, one more is tried each second, and when there is room all come.
+    @Test
+    void poolMustLiveWithWhatTheServerLetsIn() throws Exception {
+        onServer("DROP ROLE IF EXISTS limited", "CREATE ROLE limited LOGIN CONNECTION LIMIT 3");
+        var refused = new AtomicInteger();
+        Pool pool = open(config(SERVER.url("limited")).size(6).minIdle(0).listener(new PoolListener() {
+            @Override
+            public void openFailed(String name, Throwable cause) {
+                assertThat(((SQLException) cause).getSQLState()).isEqualTo("53300");
+                refused.incrementAndGet();
+            }
+        }));
+        List<Connection> clients = new ArrayList<>();
+        for (int i = 0; i < 3; i++) clients.add(pool.client());
+        assertThatThrownBy(() -> pool.client(Duration.ofSeconds(3)))
+                .isInstanceOf(PoolExhaustedException.class)
+                .hasMessageContaining("the server lets in 3 at present")
+                .cause()
+                .hasMessageContaining("too many connections");
+        assertThat(refused.get())
+                .as("first those that were on their way, then one a second")
+                .isBetween(2, 8);
+        for (int i = 0; i < 6; i++) {
+            clients.removeFirst().close();
+            clients.add(pool.client(Duration.ofSeconds(2)));
+        }
+        onServer("ALTER ROLE limited CONNECTION LIMIT 10");
+        for (int i = 0; i < 3; i++) clients.add(pool.client(Duration.ofSeconds(5)));
+        assertThat(pool.stats().active()).isEqualTo(6);
+        for (Connection client : clients) client.close();
+    }
+}

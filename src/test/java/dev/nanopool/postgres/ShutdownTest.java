@@ -1,0 +1,210 @@
+package dev.nanopool.postgres;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.sun.management.UnixOperatingSystemMXBean;
+import dev.nanopool.Pool;
+import dev.nanopool.PoolConfig;
+import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.FaultProxy;
+import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.TestServer;
+import java.lang.management.ManagementFactory;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+
+/** The end of a pool: what is refused, what may finish, and that nothing is left. */
+class ShutdownTest extends PoolTestBase {
+    private static final Duration AT_ONCE = Duration.ofSeconds(1);
+
+    private static long threadsOfPools() {
+        return Thread.getAllStackTraces().keySet().stream()
+                .filter(thread -> thread.getName().startsWith("nanopool-"))
+                .count();
+    }
+
+    /** Open files and sockets of this process, where the system tells; else always the same. */
+    private static long openFiles() {
+        return ManagementFactory.getOperatingSystemMXBean() instanceof UnixOperatingSystemMXBean unix
+                ? unix.getOpenFileDescriptorCount()
+                : 0;
+    }
+
+    private static Duration since(long startNanos) {
+        return Duration.ofNanos(System.nanoTime() - startNanos);
+    }
+
+    private static void refused(Body call) {
+        assertThatThrownBy(call::run)
+                .isInstanceOfSatisfying(
+                        SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("08003"));
+    }
+
+    private interface Body {
+        void run() throws Exception;
+    }
+
+    @Test
+    void hundredPoolsMustLeaveNoThreadAndNoSocket() throws Exception {
+        Pool.create(config().size(2).build()).close();
+        long threadsBefore = threadsOfPools();
+        long filesBefore = openFiles();
+        for (int i = 0; i < 100; i++) {
+            try (Pool pool = Pool.create(config().size(2).build());
+                    Connection client = pool.client()) {
+                assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+            }
+        }
+        assertThat(threadsOfPools()).isEqualTo(threadsBefore);
+        Await.until("no socket is left", () -> openFiles() <= filesBefore + 10); // the JVM opens files of its own
+    }
+
+    // The server accepts and says nothing: neither the caller nor close waits for connectTimeout.
+    @Test
+    void poolMustCloseAtOnceWhileItConnects() throws Exception {
+        FaultProxy proxy = proxy();
+        Pool pool = open(config(proxy).size(2).minIdle(0).connectTimeout(Duration.ofMinutes(1)));
+        proxy.blackHoleNew();
+        threads.start(() -> refused(() -> pool.client(Duration.ofMinutes(1))));
+        Await.until("it connects", () -> proxy.open() == 1);
+        long start = System.nanoTime();
+        assertThat(pool.close(Duration.ofMinutes(1))).isTrue();
+        assertThat(since(start)).isLessThan(AT_ONCE);
+        threads.join();
+        assertThat(pool.stats().opening()).isZero();
+        assertThat(pool.stats().opened()).isZero();
+        Await.until("the socket is closed", () -> {
+            proxy.heal();
+            return proxy.open() == 0;
+        });
+    }
+
+    // A supplier of credentials that hangs is left behind, too.
+    @Test
+    void poolMustCloseAtOnceWhileItWaitsForCredentials() throws Exception {
+        var asked = new CountDownLatch(1);
+        var never = new CountDownLatch(1);
+        var interrupted = new CountDownLatch(1);
+        Pool pool = open(config().size(1)
+                .minIdle(0)
+                .connectTimeout(Duration.ofMinutes(1))
+                .credentials(() -> {
+                    asked.countDown();
+                    try {
+                        never.await();
+                    } catch (InterruptedException e) {
+                        interrupted.countDown();
+                    }
+                    throw new IllegalStateException("no credentials");
+                }));
+        threads.start(() -> refused(() -> pool.client(Duration.ofMinutes(1))));
+        assertThat(asked.await(10, TimeUnit.SECONDS)).isTrue();
+        long start = System.nanoTime();
+        pool.close();
+        assertThat(since(start)).isLessThan(AT_ONCE);
+        assertThat(interrupted.await(10, TimeUnit.SECONDS)).isTrue();
+    }
+
+    // Whoever waits is refused at once; the lease may go on until the drain is over, then its query ends on the server.
+    @Test
+    void queryThatOutlivesTheDrainMustBeCancelled() throws Exception {
+        Pool pool = open(config().name("drained").size(1));
+        var leased = new CountDownLatch(1);
+        threads.start(() -> {
+            try (Connection client = pool.client()) {
+                leased.countDown();
+                long start = System.nanoTime();
+                assertThatThrownBy(() -> TestServer.execute(client, "SELECT pg_sleep(30)"))
+                        .isInstanceOf(SQLException.class);
+                assertThat(since(start)).isBetween(Duration.ofMillis(900), Duration.ofSeconds(3));
+                assertThat(client.isClosed()).isTrue();
+            }
+        });
+        assertThat(leased.await(10, TimeUnit.SECONDS)).isTrue();
+        var refused = new CountDownLatch(1);
+        threads.start(() -> {
+            refused(() -> pool.client(Duration.ofMinutes(1)));
+            refused.countDown();
+        });
+        Await.until("the query runs and a caller waits", () -> pool.stats().pending() == 1 && isAsleep());
+        threads.start(
+                () -> assertThat(refused.await(800, TimeUnit.MILLISECONDS)).isTrue());
+        long start = System.nanoTime();
+        assertThat(pool.close(Duration.ofSeconds(1))).isFalse();
+        assertThat(since(start)).isBetween(Duration.ofSeconds(1), Duration.ofSeconds(2));
+        Await.until("the server process has ended", () -> TestServer.sessions("drained") == 0);
+        threads.join();
+    }
+
+    private static boolean isAsleep() throws SQLException {
+        try (Connection direct = TestServer.direct()) {
+            return TestServer.query(
+                            direct,
+                            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'drained' AND state = 'active'")
+                    .equals("1");
+        }
+    }
+
+    @Test
+    void poolMustCloseTwiceAndByManyAtOnce() throws Exception {
+        Pool pool = open(4);
+        for (int i = 0; i < 8; i++)
+            threads.start(() -> assertThat(pool.close(AT_ONCE)).isTrue());
+        threads.join();
+        assertThat(pool.close(Duration.ZERO)).isTrue();
+        assertThat(pool.stats().closed()).isEqualTo(4);
+        refused(pool::client);
+    }
+
+    // A thread cannot wait for its own lease: it is cut at once, and says so.
+    @Test
+    void poolMustCloseFromAThreadThatHoldsALease() throws Exception {
+        Pool pool = open(2);
+        Connection client = pool.client();
+        long start = System.nanoTime();
+        assertThat(pool.close(Duration.ofMinutes(1))).isFalse();
+        assertThat(since(start)).isLessThan(AT_ONCE);
+        refused(() -> TestServer.execute(client, "SELECT 1"));
+        client.close();
+        assertThat(pool.stats().closed()).isEqualTo(2);
+    }
+
+    // Interrupted while it connects to a silent server: no thread, no connection, and the flag is set.
+    @Test
+    void interruptedCreateMustLeaveNothing() throws Exception {
+        FaultProxy proxy = proxy();
+        proxy.blackHoleNew();
+        PoolConfig config = config(proxy).size(3).build();
+        long threadsBefore = threadsOfPools();
+        Thread creator = threads.start(() -> {
+            assertThatThrownBy(() -> Pool.create(config))
+                    .isInstanceOfSatisfying(
+                            SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("08000"));
+            assertThat(Thread.currentThread().isInterrupted()).isTrue();
+        });
+        Await.until("it connects", () -> proxy.open() > 0);
+        creator.interrupt();
+        assertThat(creator.join(Duration.ofSeconds(10))).isTrue();
+        threads.join();
+        assertThat(threadsOfPools()).isEqualTo(threadsBefore);
+        proxy.heal();
+        Await.until("no socket is left", () -> proxy.open() == 0);
+    }
+
+    // A connection that breaks before it is the pool's: the driver's error, and nothing left of the others.
+    @Test
+    void connectionThatBreaksWhileItIsMadeReadyMustLeaveNothing() {
+        PoolConfig config = config().name("stillborn")
+                .size(3)
+                .initSql("SELECT pg_terminate_backend(pg_backend_pid())")
+                .build();
+        assertThatThrownBy(() -> Pool.create(config))
+                .isInstanceOfSatisfying(
+                        SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("57P01"));
+    }
+}
