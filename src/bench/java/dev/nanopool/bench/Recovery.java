@@ -5,19 +5,14 @@ import com.zaxxer.hikari.HikariDataSource;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.TlsMode;
-import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
-import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
+import dev.nanopool.testkit.EmbeddedServer;
+import dev.nanopool.testkit.EmbeddedServer.Stop;
+import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
-import java.sql.DriverManager;
-import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -26,7 +21,6 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 import java.util.function.Predicate;
 import java.util.stream.LongStream;
-import java.util.stream.Stream;
 import javax.sql.DataSource;
 
 /**
@@ -47,26 +41,13 @@ public final class Recovery {
     private static final Duration GAP = Duration.ofSeconds(2);
     private static final Duration AFTER = Duration.ofSeconds(6); // whoever waits has been served or has given up
 
-    private enum Stop {
-        FAST("-INT"),
-        IMMEDIATE("-QUIT"),
-        CRASH("-KILL");
-
-        final String signal;
-
-        Stop(String signal) {
-            this.signal = signal;
-        }
-    }
-
     private record Call(long startNanos, long endNanos, boolean isLeased, boolean isServed) {}
 
-    private final Path data = Files.createTempDirectory("nanopool-recovery");
+    private final EmbeddedServer server = EmbeddedServer.start();
     private final Queue<Call> calls = new ConcurrentLinkedQueue<>();
-    private EmbeddedPostgres server = start(0);
     private volatile boolean isOver;
 
-    private Recovery() throws IOException {}
+    private Recovery() {}
 
     /** Prints the table. */
     public static void main(String[] arguments) throws Exception {
@@ -86,13 +67,10 @@ public final class Recovery {
             }
         }
         recovery.server.close();
-        try (Stream<Path> files = Files.walk(recovery.data)) {
-            for (Path file : files.sorted(Comparator.reverseOrder()).toList()) Files.delete(file);
-        }
     }
 
     private PoolConfig nanopool() {
-        return PoolConfig.builder("postgresql://postgres@localhost:" + server.getPort() + "/postgres")
+        return PoolConfig.builder(server.url())
                 .tls(TlsMode.DISABLE)
                 .name("nanopool")
                 .size(SIZE)
@@ -102,15 +80,10 @@ public final class Recovery {
 
     private HikariConfig hikari() {
         var config = new HikariConfig();
-        config.setJdbcUrl(jdbc() + "&ApplicationName=HikariCP");
+        config.setJdbcUrl(TestServer.jdbc(server.url()) + "&sslmode=disable&ApplicationName=HikariCP");
         config.setMaximumPoolSize(SIZE);
         config.setConnectionTimeout(PATIENCE.toMillis());
         return config;
-    }
-
-    private String jdbc() {
-        return "jdbc:postgresql://localhost:" + server.getPort()
-                + "/postgres?user=postgres&sslmode=disable&gssEncMode=disable";
     }
 
     private void measure(Stop how, String name, DataSource pool) throws Exception {
@@ -123,9 +96,9 @@ public final class Recovery {
         }
         await(() -> sessions(name) == SIZE);
         pause(BEFORE);
-        stop(how);
+        server.stop(how);
         pause(GAP);
-        Thread starter = Thread.ofPlatform().start(() -> server = start(server.getPort()));
+        server.startAgain();
         await(() -> sessions(name) >= 0);
         long answering = System.nanoTime();
         await(() -> sessions(name) == SIZE);
@@ -133,7 +106,6 @@ public final class Recovery {
         pause(AFTER);
         isOver = true;
         for (Thread caller : callers) caller.join();
-        starter.join();
 
         long served =
                 ends(call -> call.isServed && call.endNanos >= answering).min().orElseThrow();
@@ -191,37 +163,11 @@ public final class Recovery {
 
     /** How many the pool has; -1: the server lets nobody in. */
     private int sessions(String application) {
-        try (Connection direct = DriverManager.getConnection(jdbc());
-                Statement statement = direct.createStatement();
-                ResultSet row = statement.executeQuery(
-                        "SELECT count(*) FROM pg_stat_activity WHERE application_name = '" + application + "'")) {
-            row.next();
-            return row.getInt(1);
+        try {
+            return TestServer.sessions(server.url(), application);
         } catch (SQLException e) {
             return -1;
         }
-    }
-
-    private EmbeddedPostgres start(int port) {
-        try {
-            return EmbeddedPostgres.builder()
-                    .setDataDirectory(data)
-                    .setCleanDataDirectory(false)
-                    .setPort(port)
-                    .start();
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
-    }
-
-    /** Returns when the server's processes have ended. */
-    private void stop(Stop how) throws Exception {
-        String pid =
-                Files.readAllLines(data.resolve("postmaster.pid")).getFirst().strip();
-        ProcessHandle postmaster = ProcessHandle.of(Long.parseLong(pid)).orElseThrow();
-        new ProcessBuilder("kill", how.signal, pid).inheritIO().start().waitFor();
-        await(() -> !postmaster.isAlive());
-        server.close(); // forgets it, so that it can be started again; complains that it does not run
     }
 
     private static void pause(Duration time) {
