@@ -31,6 +31,15 @@ final class ConnectionUrl {
             Map.entry("krbsrvname", "kerberosServerName"),
             Map.entry("schema", "currentSchema")); // not libpq's, but seen in many a DATABASE_URL
 
+    /** Those that the driver has no single property for. */
+    private static final Set<String> OTHER_NAMES = Set.of(
+            "connect_timeout",
+            "target_session_attrs",
+            "load_balance_hosts",
+            "keepalives",
+            "client_encoding",
+            "requiressl");
+
     private static final Map<String, String> SESSION_ATTRIBUTES = Map.of(
             "any", "any",
             "read-write", "primary",
@@ -103,6 +112,9 @@ final class ConnectionUrl {
     /** An '@' where no '@' is needed: what looks like parameters may be the rest of a password. */
     private boolean doubtful;
 
+    /** A parameter has the password: an '&' in it makes a name of what stands behind. */
+    private boolean passwordInQuery;
+
     private ConnectionUrl(boolean jdbc) {
         this.jdbc = jdbc;
     }
@@ -161,6 +173,7 @@ final class ConnectionUrl {
             if (pair.isEmpty()) continue;
             int equals = pair.indexOf('=');
             String key = decode(equals < 0 ? pair : pair.substring(0, equals), "parameter name");
+            passwordInQuery |= key.equals("password");
             if (pair.matches(".*[;?]\\w+=.*")) {
                 throw refused(key, "parameters are parted by '&'; in a value, ';' is written %3B and '?' %3F");
             }
@@ -308,7 +321,12 @@ final class ConnectionUrl {
 
     /** A parameter for a message: by name if that cannot be a piece of a password. */
     private String shown(String name) {
-        return doubtful || !name.matches("[A-Za-z]\\w{0,40}") ? "a parameter" : "parameter \"" + name + "\"";
+        boolean secret = doubtful || !name.matches("[A-Za-z]\\w{0,40}") || (passwordInQuery && !isKnown(name));
+        return secret ? "a parameter" : "parameter \"" + name + "\"";
+    }
+
+    private static boolean isKnown(String name) {
+        return OTHER_NAMES.contains(name) || Connector.isDriverProperty(DRIVER_NAMES.getOrDefault(name, name));
     }
 
     /** Decodes %XX; a plus sign is a blank in jdbc: URLs only. */

@@ -292,6 +292,20 @@ class ConnectionUrlTest {
         }
     }
 
+    // An '&' in a password makes a parameter of its rest: only a name that means something is repeated behind it.
+    @ParameterizedTest
+    @ValueSource(strings = {"12&s3cret=", "12&s3cret=&s3cret=", "12&s3cret=%zz", "12&s3cret=;x=", "12&x=&s3cret=x"})
+    void nameBehindAPasswordMustNotBeRepeatedUnlessItIsKnown(String password) {
+        assertThat(refusal("postgresql://h/db?password=" + password))
+                .contains("url: ")
+                .doesNotContain("s3cret");
+        assertThat(refusal("jdbc:postgresql://h/db?user=u&password=" + password))
+                .doesNotContain("s3cret");
+        assertThat(refusal("postgresql://h/db?password=x&connect_timeout=x")).contains("connect_timeout");
+        assertThat(refusal("postgresql://h/db?password=x&application_name=x&application_name=y"))
+                .contains("application_name");
+    }
+
     // A password with unescaped special characters makes a malformed URL, or a well-formed one with another meaning: in
     // neither case does a piece of it reach a message, toString() or the name of a host.
     @ParameterizedTest

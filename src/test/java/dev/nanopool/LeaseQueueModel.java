@@ -1,7 +1,9 @@
 package dev.nanopool;
 
 import dev.nanopool.Refused.Reason;
+import java.util.ArrayList;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -35,7 +37,7 @@ public class LeaseQueueModel {
 
     /** The opener of the queue: a permit has no item, so one is made. */
     private void opened() {
-        items.incrementAndGet();
+        if (items.incrementAndGet() > permits.get()) throw new AssertionError("one opened too many");
         queue.give(new Item());
     }
 
@@ -98,6 +100,14 @@ public class LeaseQueueModel {
     public void borrowIfIdle() {
         Item item = queue.tryTakeOrOpen();
         if (item != null) use(item);
+    }
+
+    /** As many as there are, at the same time. */
+    @Operation
+    public void borrowAll() {
+        List<Item> all = new ArrayList<>();
+        for (Item item = queue.tryTakeOrOpen(); item != null; item = queue.tryTakeOrOpen()) all.add(item);
+        all.forEach(this::use);
     }
 
     // What the pool does

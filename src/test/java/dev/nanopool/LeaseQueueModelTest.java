@@ -24,7 +24,7 @@ import org.junit.jupiter.api.Test;
  * {@code unpark} is theirs, too.
  */
 class LeaseQueueModelTest {
-    private static final int RUNS = Integer.getInteger("nanopool.model.runs", 200);
+    private static final int RUNS = Integer.getInteger("nanopool.model.runs", 100);
 
     private static final String SCENARIOS = """
             # Every borrower is served, with one item or two, idle or given meanwhile.
@@ -47,6 +47,8 @@ class LeaseQueueModelTest {
             give: borrow | inspect | replace
             give give: replace | inspect | borrowIfIdle borrow
             release: borrow | inspect
+            give: give give | borrowAll
+            give give: borrowAll | inspect | borrowAll
 
             # An item that meets the end of its waiter's patience is the waiter's or somebody else's, never nobody's.
             give: borrowInTime | expire

@@ -1,0 +1,317 @@
+package dev.nanopool;
+
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import javax.tools.ToolProvider;
+
+/**
+ * Breaks the lease queue in one place after the other, each one fence, order or compare-and-set, and demands that the model
+ * checker or a stress test notices: a check that cannot fail proves nothing. Started by {@code mvn -Pprove verify}, in a
+ * directory that it may fill; its argument is the project's.
+ */
+public final class Mutations {
+    /** One place in the source, by its text, which must be there once. Line breaks and indentation do not count. */
+    private record Mutation(String name, String file, String original, String broken) {}
+
+    private static final List<Mutation> MUTATIONS = List.of(
+            new Mutation("join the line after looking for items", "LeaseQueue", """
+                    waiters.add(waiter); // THEN look: whether the queue is closed, and for items
+                    if (closed) waiter.answer(Reason.CLOSED);
+                    match();""", """
+                    match();
+                    waiters.add(waiter);
+                    if (closed) waiter.answer(Reason.CLOSED);"""),
+            new Mutation("look whether it is closed before joining the line", "LeaseQueue", """
+                    waiters.add(waiter); // THEN look: whether the queue is closed, and for items
+                    if (closed) waiter.answer(Reason.CLOSED);""", """
+                    if (closed) waiter.answer(Reason.CLOSED);
+                    waiters.add(waiter);"""),
+            new Mutation("look for waiters only before filling the slot", "LeaseQueue", """
+                    permits.release();
+                    }
+                    match();
+                    }
+
+                    /** Gives back a permit""", """
+                    permits.release();
+                    }
+                    }
+
+                    /** Gives back a permit"""),
+            new Mutation("fill the slot without a fence and without a compare-and-set", "LeaseQueue", """
+                    if (stripes.get(stripe) != null || !stripes.compareAndSet(stripe, null, item)) {
+                    idle.add(item);
+                    permits.release();
+                    }""", """
+                    if (stripes.get(stripe) != null) {
+                    idle.add(item);
+                    permits.release();
+                    } else stripes.setRelease(stripe, item);"""),
+            new Mutation(
+                    "empty the slot without a compare-and-set",
+                    "LeaseQueue",
+                    "if (item != null && stripes.compareAndSet(stripe, item, null)) return item;",
+                    """
+                    if (item != null) {
+                    stripes.set(stripe, null);
+                    return item;
+                    }"""),
+            new Mutation("release the permit before its item is queued, on return", "LeaseQueue", """
+                    {
+                    idle.add(item);
+                    permits.release();
+                    }
+                    match();""", """
+                    {
+                    permits.release();
+                    idle.add(item);
+                    }
+                    match();"""),
+            new Mutation(
+                    "release the permit before its item is queued, for a waiter that has left", "LeaseQueue", """
+                    // the last waiter has left meanwhile
+                    idle.add(item);
+                    permits.release();""", """
+                    permits.release();
+                    idle.add(item);"""),
+            new Mutation("forget the item of a waiter that has left", "LeaseQueue", """
+                    // the last waiter has left meanwhile
+                    idle.add(item);
+                    permits.release();""", ""),
+            new Mutation("look for no waiter when a permit comes back", "LeaseQueue", """
+                    permits.release();
+                    match();
+                    }
+
+                    /** Takes out an idle""", """
+                    permits.release();
+                    }
+
+                    /** Takes out an idle"""),
+            new Mutation("look for waiters before the permit comes back", "LeaseQueue", """
+                    permits.release();
+                    match();
+                    }
+
+                    /** Takes out an idle""", """
+                    match();
+                    permits.release();
+                    }
+
+                    /** Takes out an idle"""),
+            new Mutation(
+                    "keep the permit to which no idle item belongs",
+                    "LeaseQueue",
+                    "return available(putBack);",
+                    "return available(() -> {});"),
+            new Mutation(
+                    "an interrupted caller keeps the item that has come",
+                    "LeaseQueue",
+                    "if (!waiter.answer(Reason.INTERRUPTED) && !(waiter.get() instanceof Reason)) give(item(waiter));",
+                    "waiter.answer(Reason.INTERRUPTED);"),
+            new Mutation(
+                    "an interrupted caller leaves without an answer",
+                    "LeaseQueue",
+                    "if (!waiter.answer(Reason.INTERRUPTED) && !(waiter.get() instanceof Reason)) give(item(waiter));",
+                    "if (waiter.get() != null && !(waiter.get() instanceof Reason)) give(item(waiter));"),
+            new Mutation(
+                    "take what is idle though somebody waits",
+                    "LeaseQueue",
+                    "return waiters.isEmpty() ? takeIdle() : null;",
+                    "return takeIdle();"),
+            new Mutation(
+                    "park once instead of until there is an answer",
+                    "LeaseQueue",
+                    "while (waiter.get() == null) {",
+                    "if (waiter.get() == null) {"),
+            new Mutation("answer the waiters before the queue is closed", "LeaseQueue", """
+                    closed = true; // THEN answer: who enqueues later sees it
+                    refuse(Reason.CLOSED, Long.MAX_VALUE);""", """
+                    refuse(Reason.CLOSED, Long.MAX_VALUE);
+                    closed = true;"""),
+            new Mutation(
+                    "close without a fence",
+                    "LeaseQueue",
+                    "private volatile boolean closed;",
+                    "private boolean closed;"),
+            new Mutation("answer twice", "Waiter", "boolean first = compareAndSet(null, answer);", """
+                    boolean first = get() == null;
+                    if (first) set(answer);"""),
+            new Mutation("answer and do not wake", "Waiter", "if (first) LockSupport.unpark(thread);", ""),
+            new Mutation("wake before the answer is there", "Waiter", """
+                    boolean first = compareAndSet(null, answer);
+                    if (first) LockSupport.unpark(thread);""", """
+                    LockSupport.unpark(thread);
+                    boolean first = compareAndSet(null, answer);"""),
+            new Mutation(
+                    "hand an item over without looking whether it was taken",
+                    "WaitingLine",
+                    "if (waiter.answer(item)) return true;",
+                    """
+                    waiter.answer(item);
+                    return true;"""),
+            new Mutation("give up at the first waiter that has left", "WaitingLine", """
+                    for (Waiter waiter = waiters.poll(); waiter != null; waiter = waiters.poll()) {
+                    if (waiter.answer(item)) return true;
+                    }
+                    return false;""", """
+                    Waiter waiter = waiters.poll();
+                    return waiter != null && waiter.answer(item);"""),
+            new Mutation("serve the youngest first", "WaitingLine", "waiters.add(waiter);", """
+                    var older = new java.util.ArrayList<Waiter>();
+                    for (Waiter w = waiters.poll(); w != null; w = waiters.poll()) older.add(w);
+                    waiters.add(waiter);
+                    waiters.addAll(older);"""),
+            new Mutation("forget the earliest deadline after the look at the line", "WaitingLine", """
+                    earliestNanos.set(Long.MAX_VALUE); // first: who comes from now on lowers it, all others are met below
+                    forEach(waiter -> {
+                    if (waiter.deadlineNanos <= nowNanos) waiter.answer(Reason.TIMED_OUT);
+                    else if (waiter.get() == null) lowerEarliest(waiter.deadlineNanos);
+                    });""", """
+                    long[] next = {Long.MAX_VALUE};
+                    forEach(waiter -> {
+                    if (waiter.deadlineNanos <= nowNanos) waiter.answer(Reason.TIMED_OUT);
+                    else if (waiter.get() == null) next[0] = Math.min(next[0], waiter.deadlineNanos);
+                    });
+                    earliestNanos.set(next[0]);"""),
+            new Mutation(
+                    "lower the earliest deadline without a compare-and-set",
+                    "WaitingLine",
+                    "return nanos < earliestNanos.get() && nanos < earliestNanos.getAndAccumulate(nanos, Math::min);",
+                    """
+                    long before = earliestNanos.get();
+                    if (nanos < before) earliestNanos.set(nanos);
+                    return nanos < before;"""),
+            new Mutation(
+                    "tell the housekeeper of no deadline",
+                    "WaitingLine",
+                    "if (lowerEarliest(nanos)) alarm.run();",
+                    "lowerEarliest(nanos);"));
+
+    private static final List<String> FILES = List.of("LeaseQueue", "WaitingLine", "Waiter");
+
+    private final Path sources;
+
+    private Mutations(Path project) {
+        this.sources = project.resolve("src/main/java/dev/nanopool");
+    }
+
+    /**
+     * Checks the queue as it is, which must pass, then all mutations.
+     *
+     * @param arguments the project's directory, and words that the names of the mutations to run must contain
+     */
+    public static void main(String[] arguments) throws Exception {
+        var mutations = new Mutations(Path.of(arguments[0]));
+        String words = arguments.length > 1 ? arguments[1] : "";
+        if (words.isEmpty()) mutations.theQueueAsItIsMustPass();
+        List<String> survivors = new ArrayList<>();
+        for (Mutation mutation : MUTATIONS) {
+            if (!mutation.name.contains(words)) continue;
+            long start = System.nanoTime();
+            String catcher = mutations.run(mutation);
+            long seconds = TimeUnit.NANOSECONDS.toSeconds(System.nanoTime() - start);
+            System.out.printf("%-75s %s (%d s)%n", mutation.name, catcher, seconds);
+            if (catcher.equals("SURVIVED")) survivors.add(mutation.name);
+        }
+        System.out.printf("%d mutations, %d survived%n", MUTATIONS.size(), survivors.size());
+        if (!survivors.isEmpty()) throw new AssertionError("not caught: " + survivors);
+    }
+
+    private void theQueueAsItIsMustPass() throws Exception {
+        Path classes = compile(new Mutation("as it is", "Waiter", "", ""));
+        if (!Check.MODEL.passes(classes) || !Check.STRESS.passes(classes))
+            throw new AssertionError("the checks fail anyway");
+    }
+
+    private String run(Mutation mutation) throws Exception {
+        Path classes = compile(mutation);
+        if (!Check.MODEL.passes(classes)) return "model checker";
+        if (!Check.STRESS.passes(classes)) return "stress test";
+        return "SURVIVED";
+    }
+
+    private Path compile(Mutation mutation) throws IOException {
+        Path directory = Files.createDirectories(Path.of("mutations", mutation.name.replaceAll("\\W+", "-")));
+        Path classes = Files.createDirectories(directory.resolve("classes"));
+        List<String> arguments = new ArrayList<>(List.of("-nowarn", "-d", classes.toString()));
+        for (String name : FILES) {
+            String text = strip(Files.readString(sources.resolve(name + ".java")));
+            if (name.equals(mutation.file)) text = apply(mutation, text);
+            arguments.add(
+                    Files.writeString(directory.resolve(name + ".java"), text).toString());
+        }
+        int failed = ToolProvider.getSystemJavaCompiler().run(null, null, null, arguments.toArray(String[]::new));
+        if (failed != 0) throw new AssertionError("does not compile: " + mutation.name);
+        return classes;
+    }
+
+    private static String apply(Mutation mutation, String text) {
+        if (mutation.original.isEmpty()) return text;
+        int at = text.indexOf(mutation.original);
+        if (at < 0 || text.indexOf(mutation.original, at + 1) >= 0) {
+            throw new AssertionError(
+                    "must be there once, for the mutation \"" + mutation.name + "\": " + mutation.original);
+        }
+        return text.substring(0, at) + mutation.broken + text.substring(at + mutation.original.length());
+    }
+
+    private static String strip(String text) {
+        return String.join("\n", text.lines().map(String::strip).toList());
+    }
+
+    /** How a check is started, and what it prints when it has run. */
+    @SuppressWarnings("ImmutableEnumChecker") // the list is
+    private enum Check {
+        MODEL(
+                "1 tests started",
+                "-XX:+EnableDynamicAgentLoading",
+                "-Dnanopool.model.runs=500",
+                "org.junit.platform.console.ConsoleLauncher",
+                "execute",
+                "--disable-banner",
+                "--select-class=dev.nanopool.LeaseQueueModelTest"),
+        STRESS(
+                "RUN RESULTS",
+                "org.openjdk.jcstress.Main",
+                "-t=dev.nanopool",
+                "-r=stress",
+                "-sc=false",
+                "-m=quick",
+                "-jvmArgs=-Xms256m");
+
+        private final String sign;
+        private final List<String> arguments;
+
+        Check(String sign, String... arguments) {
+            this.sign = sign;
+            this.arguments = List.of(arguments);
+        }
+
+        /** Runs it with these classes instead of the project's. One that takes too long has found a lost wake-up. */
+        boolean passes(Path classes) throws IOException, InterruptedException {
+            List<String> command = new ArrayList<>(List.of(
+                    Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                    "-cp",
+                    classes.toAbsolutePath() + File.pathSeparator + System.getProperty("java.class.path")));
+            command.addAll(arguments);
+            Path log = classes.resolveSibling(name() + ".log");
+            Process process = new ProcessBuilder(command)
+                    .directory(classes.resolveSibling(".").toFile())
+                    .redirectErrorStream(true)
+                    .redirectOutput(log.toFile())
+                    .start();
+            boolean ended = process.waitFor(5, TimeUnit.MINUTES);
+            process.descendants().forEach(ProcessHandle::destroyForcibly);
+            process.destroyForcibly().waitFor();
+            String output = Files.readString(log);
+            if (ended && !output.contains(sign)) throw new AssertionError("the check did not run: " + log);
+            return ended && process.exitValue() == 0;
+        }
+    }
+}
