@@ -46,7 +46,7 @@ final class ClientConnection extends ForwardingConnection {
 
     ClientConnection(Pool pool, PhysicalConnection physical) {
         this.pool = pool;
-        this.physical = physical;
+        PHYSICAL.set(this, physical); // plain: nobody else knows this client yet, and a volatile write would cost
     }
 
     /** The connection, while the lease lasts. */

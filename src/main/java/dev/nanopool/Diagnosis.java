@@ -4,7 +4,6 @@ import dev.nanopool.Events.OpenFailure;
 import dev.nanopool.PoolExhaustedException.Holder;
 import dev.nanopool.PoolExhaustedException.Verdict;
 import dev.nanopool.Refused.Reason;
-import java.lang.ref.WeakReference;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -38,13 +37,15 @@ final class Diagnosis {
      */
     boolean isDeadlock() {
         boolean isMine = false;
-        for (PhysicalConnection connection : supply.connections()) isMine |= connection.owner == Thread.currentThread();
+        for (PhysicalConnection connection : supply.connections()) {
+            Lease lease = connection.lease;
+            isMine |= lease != null && lease.owner == Thread.currentThread();
+        }
         if (!isMine || supply.connections().size() < supply.size()) return false; // one more may be opened
         for (PhysicalConnection connection : supply.connections()) {
-            Thread owner = connection.owner;
-            WeakReference<ClientConnection> client = connection.client;
-            if (owner == null || client == null || client.get() == null || connection.isBusy()) return false;
-            if (owner != Thread.currentThread() && !queue.hasWaiting(owner)) return false;
+            Lease lease = connection.lease;
+            if (lease == null || lease.get() == null || connection.isBusy()) return false;
+            if (lease.owner != Thread.currentThread() && !queue.hasWaiting(lease.owner)) return false;
         }
         return true;
     }
@@ -92,8 +93,8 @@ final class Diagnosis {
         // Nobody holds one, and yet there is none: the server answers neither those that ask for one nor the pool.
         if (holders.isEmpty() && !supply.isSuspended() && supply.isAtWork()) return Verdict.DATABASE_DOWN;
         for (PhysicalConnection connection : supply.connections()) {
-            Thread owner = connection.owner;
-            if (owner != null && !owner.isAlive()) return Verdict.LEAK;
+            Lease lease = connection.lease;
+            if (lease != null && !lease.owner.isAlive()) return Verdict.LEAK;
         }
         long slow = holders.stream()
                 .filter(holder -> holder.heldFor().toNanos() >= waitedNanos)
@@ -107,16 +108,17 @@ final class Diagnosis {
         if (known != null && now - known.nanos < REUSED_NANOS) return known.all;
         List<Holder> holders = new ArrayList<>();
         for (PhysicalConnection connection : supply.connections()) {
-            Thread owner = connection.owner;
-            if (owner != null) holders.add(holder(connection, owner, List.of(owner.getStackTrace())));
+            Lease lease = connection.lease;
+            if (lease != null) holders.add(holder(lease, List.of(lease.owner.getStackTrace())));
         }
         latest = new Holders(holders, now);
         return holders;
     }
 
-    static Holder holder(PhysicalConnection connection, Thread owner, List<StackTraceElement> stack) {
+    static Holder holder(Lease lease, List<StackTraceElement> stack) {
+        Thread owner = lease.owner;
         String name = owner.getName().isEmpty() ? "#" + owner.threadId() : owner.getName();
-        long heldNanos = Math.max(0, Clock.nanoTime() - connection.leasedNanos);
+        long heldNanos = Math.max(0, Clock.nanoTime() - lease.startNanos);
         return new Holder(name, Duration.ofNanos(heldNanos), stack);
     }
 

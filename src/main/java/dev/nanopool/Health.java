@@ -62,12 +62,12 @@ final class Health {
      * the server's answer ({@code patient} false) gets one that looks alive.
      */
     boolean isFit(PhysicalConnection connection, boolean patient) {
+        long idleNanos = clock.coarseNanos() - connection.idleNanos;
+        if (idleNanos < TRUSTED_NANOS && !isDoubted(connection)) return true;
         if (connection.isBroken()) {
             supply.discard(connection, connection.lossReason());
             return false;
         }
-        long idleNanos = clock.coarseNanos() - connection.idleNanos;
-        if (idleNanos < TRUSTED_NANOS && !isDoubted(connection)) return true;
         Peek peek = connection.peek();
         if (peek == Peek.QUIET && !(patient && (idleNanos > ASKED_NANOS || isDoubted(connection)))) return true;
         if (peek == Peek.GONE) supply.discard(connection, CloseReason.LOST);

@@ -1,6 +1,5 @@
 package dev.nanopool;
 
-import java.lang.ref.WeakReference;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.locks.LockSupport;
@@ -130,23 +129,22 @@ final class Housekeeper {
 
     /** A client that nobody can reach is taken back; one that is merely suspicious is told of. */
     private void lookForLeak(PhysicalConnection connection, long now) {
-        Thread owner = connection.owner;
-        WeakReference<ClientConnection> client = connection.client;
-        if (owner == null || client == null || connection.isBusy()) return; // waiting for the server is no leak
-        boolean isForgotten = client.get() == null;
-        boolean isSuspect = !owner.isAlive() || now - connection.leasedNanos >= leakNanos();
-        if (!isForgotten && (!isSuspect || connection.suspected)) return;
+        Lease lease = connection.lease;
+        if (lease == null || connection.isBusy()) return; // waiting for the server is no leak
+        boolean isForgotten = lease.get() == null;
+        boolean isSuspect = !lease.owner.isAlive() || now - lease.startNanos >= leakNanos();
+        if (!isForgotten && (!isSuspect || lease.equals(connection.suspected))) return;
         Throwable borrowed = connection.borrowed;
-        var holder = Diagnosis.holder(
-                connection, owner, List.of(borrowed != null ? borrowed.getStackTrace() : owner.getStackTrace()));
-        if (!isForgotten) {
-            if (!connection.isLeasedTo(client)) return; // it was given back meanwhile
-            connection.suspected = true;
-            background.run("leak", () -> events.leaked(holder, false));
-        } else if (connection.endForgotten(client)) {
+        StackTraceElement[] stack = borrowed != null ? borrowed.getStackTrace() : lease.owner.getStackTrace();
+        var holder = Diagnosis.holder(lease, List.of(stack));
+        if (isForgotten) {
+            if (!connection.endForgotten(lease)) return;
             pool.takeBack(connection);
-            background.run("leak", () -> events.leaked(holder, true));
+        } else {
+            if (!connection.isStill(lease)) return; // it was given back meanwhile
+            connection.suspected = lease;
         }
+        background.run("leak", () -> events.leaked(holder, isForgotten));
     }
 
     private long leakNanos() {

@@ -5,7 +5,6 @@ import dev.nanopool.driver.PeekableSocket.Peek;
 import dev.nanopool.driver.PoolSocketFactory;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
-import java.lang.ref.WeakReference;
 import java.nio.channels.ClosedByInterruptException;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -30,11 +29,11 @@ import org.postgresql.util.ServerErrorMessage;
  */
 final class PhysicalConnection {
     private static final Set<String> FATAL_CLASSES = Set.of("08", "53", "58", "F0", "XX");
-    private static final VarHandle CLIENT;
+    private static final VarHandle LEASE;
 
     static {
         try {
-            CLIENT = MethodHandles.lookup().findVarHandle(PhysicalConnection.class, "client", WeakReference.class);
+            LEASE = MethodHandles.lookup().findVarHandle(PhysicalConnection.class, "lease", Lease.class);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
         }
@@ -52,11 +51,7 @@ final class PhysicalConnection {
 
     // Plain fields, written by the lease, read by statistics and messages: those may be a moment late.
     @Nullable
-    Thread owner;
-
-    /** Weak: a client that its user has forgotten can be told from one that is in use. */
-    @Nullable
-    WeakReference<ClientConnection> client;
+    Lease lease;
 
     /** The client, once the driver's own objects were handed out, which may be used without it. */
     @Nullable
@@ -66,9 +61,10 @@ final class PhysicalConnection {
     @Nullable
     Throwable borrowed;
 
-    boolean suspected; // the lease was told of as a possible leak
-    long leasedNanos; // to within 0.1 s, unless timed
-    boolean timed;
+    /** The lease that was told of as a possible leak. */
+    @Nullable
+    Lease suspected;
+
     long leases;
 
     // Plain fields of whoever holds the connection.
@@ -141,12 +137,11 @@ final class PhysicalConnection {
 
     /** Nobody holds it any more, or nobody yet. */
     void endLease() {
-        timed = false;
-        owner = null;
-        client = null;
+        lease = null;
+        // Most leases have none of these; what is written is seen by other threads, and costs.
         if (unwrapped != null) unwrapped = null;
         if (borrowed != null) borrowed = null;
-        if (suspected) suspected = false;
+        if (suspected != null) suspected = null;
         if (copy != null) copy = null;
     }
 
@@ -254,14 +249,14 @@ final class PhysicalConnection {
         refusedWrite = false;
     }
 
-    /** Whether that client's lease goes on, read now and not before. */
-    boolean isLeasedTo(WeakReference<ClientConnection> someone) {
-        return someone.equals(CLIENT.getVolatile(this));
+    /** Whether that lease goes on, read now and not before. */
+    boolean isStill(Lease earlier) {
+        return earlier.equals(LEASE.getVolatile(this));
     }
 
     /** Ends a lease whose client nobody can reach any more. False: it has been ended, or a new one has begun. */
-    boolean endForgotten(WeakReference<ClientConnection> forgotten) {
-        return CLIENT.compareAndSet(this, forgotten, null);
+    boolean endForgotten(Lease forgotten) {
+        return LEASE.compareAndSet(this, forgotten, null);
     }
 
     /** Ends every read and write at once. Never blocks: the socket is closed below TLS. */

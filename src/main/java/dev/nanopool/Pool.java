@@ -1,7 +1,6 @@
 package dev.nanopool;
 
 import dev.nanopool.Refused.Reason;
-import java.lang.ref.WeakReference;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
@@ -215,17 +214,19 @@ public final class Pool implements AutoCloseable {
         boolean handedOver = false;
         try {
             var client = new ClientConnection(this, connection);
-            // Only a sample of the leases is timed exactly: reading the clock costs more than the rest of a lease.
-            connection.timed = (connection.leases++ & 15) == 0;
-            connection.leasedNanos = connection.timed ? Clock.nanoTime() : clock.coarseNanos();
+            connection.leases++;
             if (isTracing) connection.borrowed = new Throwable("leased here");
-            connection.owner = Thread.currentThread();
-            connection.client = new WeakReference<>(client);
+            connection.lease = new Lease(client, isTimed(connection) ? Clock.nanoTime() : clock.coarseNanos());
             handedOver = true;
             return client;
         } finally {
             if (!handedOver) queue.give(connection);
         }
+    }
+
+    /** Only a sample of the leases is timed exactly: reading the clock costs more than the rest of a lease. */
+    private static boolean isTimed(PhysicalConnection connection) {
+        return (connection.leases & 15) == 1;
     }
 
     private PhysicalConnection await(long timeoutNanos) throws SQLException {
@@ -278,7 +279,8 @@ public final class Pool implements AutoCloseable {
             if (connection.isBusy()) {
                 discard(connection, CloseReason.BUSY);
             } else {
-                if (connection.timed) events.uses.record(Clock.nanoTime() - connection.leasedNanos);
+                Lease lease = connection.lease;
+                if (lease != null && isTimed(connection)) events.uses.record(Clock.nanoTime() - lease.startNanos);
                 connection.closeStatements();
                 connection.endLease();
                 connection.idleNanos = clock.coarseNanos();
@@ -392,7 +394,7 @@ public final class Pool implements AutoCloseable {
     }
 
     private void cut(PhysicalConnection connection) {
-        WeakReference<ClientConnection> lease = connection.client;
+        Lease lease = connection.lease;
         if (lease == null) return;
         ClientConnection client = lease.get();
         if (client != null) client.cut();
@@ -406,8 +408,10 @@ public final class Pool implements AutoCloseable {
             boolean mine = false;
             boolean others = false;
             for (PhysicalConnection connection : supply.connections()) {
-                if (connection.owner == Thread.currentThread()) mine = true;
-                else if (connection.owner != null) others = true;
+                Lease lease = connection.lease;
+                if (lease == null) continue;
+                if (lease.owner == Thread.currentThread()) mine = true;
+                else others = true;
             }
             if (!others) return !mine;
             if (Clock.nanoTime() - deadline >= 0) return false;
@@ -436,7 +440,7 @@ public final class Pool implements AutoCloseable {
         int idle = 0;
         long leases = events.pastLeases.sum();
         for (PhysicalConnection connection : supply.connections()) {
-            if (connection.owner != null) active++;
+            if (connection.lease != null) active++;
             else if (!connection.isServiced) idle++;
             leases += connection.leases;
         }
