@@ -30,7 +30,7 @@ public final class LeaseQueueStress {
     private LeaseQueueStress() {}
 
     private static LeaseQueue<String> queue(Runnable vacancy, Runnable alarm) {
-        return new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, vacancy, alarm);
+        return new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, vacancy, alarm, () -> false);
     }
 
     /** Stops a caller where it is about to park: with its waiter in the line, and having looked for items. */
@@ -349,7 +349,8 @@ public final class LeaseQueueStress {
             desc = "seen, as far as it came")
     @Outcome(expect = FORBIDDEN, desc = "an item without what was done to it")
     public static class LesseeMustSeeWhatTheGiverDid {
-        private final LeaseQueue<String[]> queue = new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, () -> {}, () -> {});
+        private final LeaseQueue<String[]> queue =
+                new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, () -> {}, () -> {}, () -> false);
 
         @Actor
         public void give() {

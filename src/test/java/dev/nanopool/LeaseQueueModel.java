@@ -32,8 +32,13 @@ public class LeaseQueueModel {
     private final AtomicInteger left = new AtomicInteger(); // callers that were told that time is up
     private volatile @Nullable Thread first;
     private @Nullable Thread sleeper; // guarded by this
-    private final LeaseQueue<Item> queue =
-            new LeaseQueue<>(Integer.MAX_VALUE, clock::get, this::opened, () -> alarmed.set(true), () -> false);
+    private @Nullable Thread doomed; // written and read by one thread
+    private final LeaseQueue<Item> queue = new LeaseQueue<>(
+            Integer.MAX_VALUE,
+            clock::get,
+            this::opened,
+            () -> alarmed.set(true),
+            () -> Thread.currentThread() == doomed);
 
     /** The opener of the queue: a permit has no item, so one is made. */
     private void opened() {
@@ -74,6 +79,17 @@ public class LeaseQueueModel {
             use(queue.take(NEVER));
         } catch (Refused e) {
             if (e.reason != Reason.CLOSED) throw e;
+        }
+    }
+
+    /** Is told that it waits for itself, unless an item has come already. */
+    @Operation
+    public void borrowUnlessDeadlocked() throws Exception {
+        doomed = Thread.currentThread();
+        try {
+            use(queue.take(NEVER));
+        } catch (Refused e) {
+            if (e.reason != Reason.DEADLOCK) throw e;
         }
     }
 

@@ -57,6 +57,11 @@ class LeaseQueueModelTest {
             borrowInTime borrow | give | expire
             borrow | borrowInTime | give expire
 
+            # The same for one that would wait for itself.
+            borrowUnlessDeadlocked | give
+            give: borrowUnlessDeadlocked | borrow
+            borrow | borrowUnlessDeadlocked | give
+
             # The housekeeper is told of every deadline.
             borrowInTime | keepDeadline
             borrowInTime | borrowInTime | keepBothDeadlines

@@ -13,6 +13,8 @@ import java.security.KeyStore;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
+import javax.net.ssl.KeyManagerFactory;
+import javax.net.ssl.SSLContext;
 
 /** An authority of its own that signs certificates, made with the JDK's keytool. */
 public final class Certificates {
@@ -91,6 +93,24 @@ public final class Certificates {
             to.store(out, PASSWORD.toCharArray());
             onlyOwner(file);
             return file;
+        } catch (IOException | GeneralSecurityException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    /** What a server of that certificate needs to speak TLS. */
+    public SSLContext context(String alias) {
+        try {
+            KeyStore from = KeyStore.getInstance(keys.toFile(), PASSWORD.toCharArray());
+            KeyStore one = KeyStore.getInstance("PKCS12");
+            one.load(null, null);
+            Key key = from.getKey(alias, PASSWORD.toCharArray());
+            one.setKeyEntry(alias, key, PASSWORD.toCharArray(), from.getCertificateChain(alias));
+            var managers = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
+            managers.init(one, PASSWORD.toCharArray());
+            SSLContext context = SSLContext.getInstance("TLS");
+            context.init(managers.getKeyManagers(), null, null);
+            return context;
         } catch (IOException | GeneralSecurityException e) {
             throw new IllegalStateException(e);
         }
