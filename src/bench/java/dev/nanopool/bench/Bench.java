@@ -16,6 +16,7 @@ import java.sql.ResultSet;
 import java.sql.Statement;
 import java.time.Duration;
 import java.time.Instant;
+import java.time.ZoneId;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -209,6 +210,7 @@ public final class Bench {
     private void jmh(
             Table table, int round, String point, Contender contender, String method, int threads, int connections)
             throws RunnerException {
+        progress(round, method + " " + threads, contender);
         var options = new OptionsBuilder()
                 .include(Cycle.class.getName() + "\\." + method + "$")
                 .param("contender", contender.name())
@@ -224,7 +226,9 @@ public final class Bench {
                 .jvmArgsAppend("-Xms1g", "-Xmx4g", "-Dbench.url=" + url)
                 .build();
         var silent = OutputFormatFactory.createFormatInstance(System.out, VerboseMode.SILENT);
-        for (RunResult result : new Runner(options, silent).run()) {
+        var results = new Runner(options, silent).run();
+        if (results.isEmpty()) table.fail(contender, round, point + ": no result, see above");
+        for (RunResult result : results) {
             Map<String, Double> metrics = new LinkedHashMap<>();
             metrics.put("ns/cycle", result.getPrimaryResult().getScore());
             metrics.put(
@@ -363,12 +367,18 @@ public final class Bench {
 
     private void measure(Table table, int round, Contender contender, String kind, Settings settings, String... points)
             throws Exception {
+        progress(round, kind, contender);
         try {
             load(contender, kind, settings, points)
                     .forEach((point, metrics) -> table.add(point, contender, round, metrics));
         } catch (IllegalStateException e) {
             table.fail(contender, round, e.getMessage());
         }
+    }
+
+    private static void progress(int round, String what, Contender contender) {
+        System.out.printf(
+                "%tT round %d: %s, %s%n", Instant.now().atZone(ZoneId.systemDefault()), round, what, contender);
     }
 
     /** The points and their metrics. */
