@@ -190,7 +190,7 @@ public final class Bench {
                 new Scenario("1 thread", "thread", 1, SIZE),
                 new Scenario("2 threads", "thread", 2, SIZE),
                 new Scenario("8 threads", "thread", 8, SIZE),
-                new Scenario("fresh virtual threads", "freshThread", 1, SIZE),
+                new Scenario("fresh threads", "freshThread", 1, SIZE),
                 new Scenario("2,000 on 50", "crowd", 1, 50));
         Table table = new Table("callers", "ns/cycle");
         for (int round = 1; round <= ROUNDS; round++) {
@@ -200,11 +200,11 @@ public final class Bench {
                 }
             }
         }
-        report.bars(table, "ns/cycle", "cycle.svg", true);
         report.add("Borrow and give back", """
-                JMH; 8 connections, to which nobody speaks. "Fresh virtual threads": each borrows once. "2,000 on 50": 2,000
+                JMH; 8 connections, to which nobody speaks. "Fresh threads" are virtual, each borrows once. "2,000 on 50": 2,000
                 virtual threads share 50 connections, and each yields once while it holds one. "raw driver" is what the
                 benchmark costs without a pool.""", table.markdown());
+        report.bars(table, "ns/cycle", "cycle.svg", true);
     }
 
     private void jmh(
@@ -251,16 +251,16 @@ public final class Bench {
                 measure(table, round, contender, "closed", new Settings(url, SIZE, checks, Settings.LASTING), points);
             }
         }
-        if (!checks) {
-            report.lines(table, "op/s", "closed-throughput.svg", true, false);
-            report.lines(table, "p99.9 ms", "closed-wait.svg", true, true);
-        }
         report.add(
                 "Closed loop" + (checks ? ", each connection validated before it is lent" : ""), """
                 8 connections; so many virtual threads, each in a loop of borrow, `SELECT 1`, give back. CPU is that of this
                 JVM, without the server's. "served": leases of the least and of the most served thread, counted once all run.
                 "callers / throughput" is the wait if all were served in turn. "raw driver" has a connection per thread and
                 never more than 8 threads.""", table.markdown());
+        if (!checks) {
+            report.lines(table, "op/s", "closed-throughput.svg", true, false);
+            report.lines(table, "p99.9 ms", "closed-wait.svg", true, true);
+        }
     }
 
     private void open() throws Exception {
@@ -281,7 +281,6 @@ public final class Bench {
                 measure(table, round, pool, "open", new Settings(url, SIZE), points.toArray(String[]::new));
             }
         }
-        report.lines(table, "p99 ms", "open-wait.svg", false, true);
         report.add("Saturated", """
                 8 connections; a fresh virtual thread for each request, 1,000 requests outstanding all the time. The most that
                 any pool reaches here is called the capacity below.""", saturated.markdown());
@@ -289,6 +288,7 @@ public final class Bench {
                 The same requests, begun at a fixed rate, whatever becomes of them; the same rate for all, a share of the
                 capacity in that round. Waits count from the moment at which the request should have begun until it has a
                 connection. "late": how many had no answer when the last one began.""", table.markdown());
+        report.lines(table, "p99 ms", "open-wait.svg", false, true);
     }
 
     private void rows() throws Exception {
@@ -310,10 +310,10 @@ public final class Bench {
         for (int round = 1; round <= 3 * ROUNDS; round++) {
             for (Contender pool : pools) measure(table, round, pool, "startup", new Settings(tls, 16));
         }
-        report.bars(table, "last ms", "startup.svg", false);
         report.add("Start-up", """
                 A pool of 16 with TLS and SCRAM, in a JVM that has opened one connection before. From the call that makes the
                 pool until the first, and the last, of 16 threads has used its connection.""", table.markdown());
+        report.bars(table, "last ms", "startup.svg", false);
     }
 
     private void waiting() throws Exception {
