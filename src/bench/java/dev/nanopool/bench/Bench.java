@@ -329,7 +329,8 @@ public final class Bench {
     }
 
     private void recovery() throws Exception {
-        List<String> lines = java("dev.nanopool.bench.Recovery", List.of(Integer.toString(ROUNDS)), List.of());
+        List<String> lines = java(Recovery.class.getName(), List.of(Integer.toString(ROUNDS)), List.of());
+        lines.removeIf(line -> !line.startsWith("|")); // what the pools log meanwhile
         report.add(
                 "Recovery",
                 "The server is restarted under 200 callers, see `Recovery.java`.",
@@ -423,7 +424,7 @@ public final class Bench {
                     .redirectErrorStream(true)
                     .redirectOutput(output.toFile())
                     .start();
-            boolean ended = process.waitFor(10, TimeUnit.MINUTES);
+            boolean ended = process.waitFor(15, TimeUnit.MINUTES);
             process.destroyForcibly();
             List<String> lines = Files.readAllLines(output);
             if (!ended || process.exitValue() != 0) {
@@ -431,7 +432,7 @@ public final class Bench {
                         .filter(line -> line.contains("Exception"))
                         .findFirst()
                         .orElse("");
-                throw new IllegalStateException((ended ? "" : "no end after 10 minutes ") + why);
+                throw new IllegalStateException((ended ? "" : "no end after 15 minutes ") + why);
             }
             return lines;
         } finally {
