@@ -16,6 +16,7 @@ import java.sql.ResultSet;
 import java.sql.Statement;
 import java.time.Duration;
 import java.time.Instant;
+import java.time.ZoneId;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -189,7 +190,7 @@ public final class Bench {
                 new Scenario("1 thread", "thread", 1, SIZE),
                 new Scenario("2 threads", "thread", 2, SIZE),
                 new Scenario("8 threads", "thread", 8, SIZE),
-                new Scenario("fresh virtual threads", "freshThread", 1, SIZE),
+                new Scenario("fresh threads", "freshThread", 1, SIZE),
                 new Scenario("2,000 on 50", "crowd", 1, 50));
         Table table = new Table("callers", "ns/cycle");
         for (int round = 1; round <= ROUNDS; round++) {
@@ -199,16 +200,17 @@ public final class Bench {
                 }
             }
         }
-        report.bars(table, "ns/cycle", "cycle.svg", true);
         report.add("Borrow and give back", """
-                JMH; 8 connections, to which nobody speaks. "Fresh virtual threads": each borrows once. "2,000 on 50": 2,000
+                JMH; 8 connections, to which nobody speaks. "Fresh threads" are virtual, each borrows once. "2,000 on 50": 2,000
                 virtual threads share 50 connections, and each yields once while it holds one. "raw driver" is what the
                 benchmark costs without a pool.""", table.markdown());
+        report.bars(table, "ns/cycle", "cycle.svg", true);
     }
 
     private void jmh(
             Table table, int round, String point, Contender contender, String method, int threads, int connections)
             throws RunnerException {
+        progress(round, method + " " + threads, contender);
         var options = new OptionsBuilder()
                 .include(Cycle.class.getName() + "\\." + method + "$")
                 .param("contender", contender.name())
@@ -224,7 +226,9 @@ public final class Bench {
                 .jvmArgsAppend("-Xms1g", "-Xmx4g", "-Dbench.url=" + url)
                 .build();
         var silent = OutputFormatFactory.createFormatInstance(System.out, VerboseMode.SILENT);
-        for (RunResult result : new Runner(options, silent).run()) {
+        var results = new Runner(options, silent).run();
+        if (results.isEmpty()) table.fail(contender, round, point + ": no result, see above");
+        for (RunResult result : results) {
             Map<String, Double> metrics = new LinkedHashMap<>();
             metrics.put("ns/cycle", result.getPrimaryResult().getScore());
             metrics.put(
@@ -247,16 +251,16 @@ public final class Bench {
                 measure(table, round, contender, "closed", new Settings(url, SIZE, checks, Settings.LASTING), points);
             }
         }
-        if (!checks) {
-            report.lines(table, "op/s", "closed-throughput.svg", true, false);
-            report.lines(table, "p99.9 ms", "closed-wait.svg", true, true);
-        }
         report.add(
                 "Closed loop" + (checks ? ", each connection validated before it is lent" : ""), """
                 8 connections; so many virtual threads, each in a loop of borrow, `SELECT 1`, give back. CPU is that of this
                 JVM, without the server's. "served": leases of the least and of the most served thread, counted once all run.
                 "callers / throughput" is the wait if all were served in turn. "raw driver" has a connection per thread and
                 never more than 8 threads.""", table.markdown());
+        if (!checks) {
+            report.lines(table, "op/s", "closed-throughput.svg", true, false);
+            report.lines(table, "p99.9 ms", "closed-wait.svg", true, true);
+        }
     }
 
     private void open() throws Exception {
@@ -277,7 +281,6 @@ public final class Bench {
                 measure(table, round, pool, "open", new Settings(url, SIZE), points.toArray(String[]::new));
             }
         }
-        report.lines(table, "p99 ms", "open-wait.svg", false, true);
         report.add("Saturated", """
                 8 connections; a fresh virtual thread for each request, 1,000 requests outstanding all the time. The most that
                 any pool reaches here is called the capacity below.""", saturated.markdown());
@@ -285,6 +288,7 @@ public final class Bench {
                 The same requests, begun at a fixed rate, whatever becomes of them; the same rate for all, a share of the
                 capacity in that round. Waits count from the moment at which the request should have begun until it has a
                 connection. "late": how many had no answer when the last one began.""", table.markdown());
+        report.lines(table, "p99 ms", "open-wait.svg", false, true);
     }
 
     private void rows() throws Exception {
@@ -306,10 +310,10 @@ public final class Bench {
         for (int round = 1; round <= 3 * ROUNDS; round++) {
             for (Contender pool : pools) measure(table, round, pool, "startup", new Settings(tls, 16));
         }
-        report.bars(table, "last ms", "startup.svg", false);
         report.add("Start-up", """
                 A pool of 16 with TLS and SCRAM, in a JVM that has opened one connection before. From the call that makes the
                 pool until the first, and the last, of 16 threads has used its connection.""", table.markdown());
+        report.bars(table, "last ms", "startup.svg", false);
     }
 
     private void waiting() throws Exception {
@@ -325,7 +329,8 @@ public final class Bench {
     }
 
     private void recovery() throws Exception {
-        List<String> lines = java("dev.nanopool.bench.Recovery", List.of(Integer.toString(ROUNDS)), List.of());
+        List<String> lines = java(Recovery.class.getName(), List.of(Integer.toString(ROUNDS)), List.of());
+        lines.removeIf(line -> !line.startsWith("|")); // what the pools log meanwhile
         report.add(
                 "Recovery",
                 "The server is restarted under 200 callers, see `Recovery.java`.",
@@ -363,12 +368,18 @@ public final class Bench {
 
     private void measure(Table table, int round, Contender contender, String kind, Settings settings, String... points)
             throws Exception {
+        progress(round, kind, contender);
         try {
             load(contender, kind, settings, points)
                     .forEach((point, metrics) -> table.add(point, contender, round, metrics));
         } catch (IllegalStateException e) {
             table.fail(contender, round, e.getMessage());
         }
+    }
+
+    private static void progress(int round, String what, Contender contender) {
+        System.out.printf(
+                "%tT round %d: %s, %s%n", Instant.now().atZone(ZoneId.systemDefault()), round, what, contender);
     }
 
     /** The points and their metrics. */
@@ -413,7 +424,7 @@ public final class Bench {
                     .redirectErrorStream(true)
                     .redirectOutput(output.toFile())
                     .start();
-            boolean ended = process.waitFor(10, TimeUnit.MINUTES);
+            boolean ended = process.waitFor(15, TimeUnit.MINUTES);
             process.destroyForcibly();
             List<String> lines = Files.readAllLines(output);
             if (!ended || process.exitValue() != 0) {
@@ -421,7 +432,7 @@ public final class Bench {
                         .filter(line -> line.contains("Exception"))
                         .findFirst()
                         .orElse("");
-                throw new IllegalStateException((ended ? "" : "no end after 10 minutes ") + why);
+                throw new IllegalStateException((ended ? "" : "no end after 15 minutes ") + why);
             }
             return lines;
         } finally {

@@ -8,6 +8,7 @@ import dev.nanopool.PoolConfig;
 import io.agroal.api.AgroalDataSource;
 import io.agroal.api.configuration.AgroalConnectionPoolConfiguration.ConnectionValidator;
 import io.agroal.api.configuration.supplier.AgroalDataSourceConfigurationSupplier;
+import java.awt.Color;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.DriverManager;
@@ -27,7 +28,7 @@ import org.vibur.dbcp.ViburDBCPDataSource;
  * Everything else is as each project ships it.
  */
 enum Contender {
-    NANOPOOL("nanopool", Pool.class) {
+    NANOPOOL("nanopool", Pool.class, 0xd62728) {
         @Override
         Source start(Settings settings) throws Exception {
             Pool pool = Pool.create(PoolConfig.builder(settings.url)
@@ -39,7 +40,7 @@ enum Contender {
             return source(pool::client, pool);
         }
     },
-    HIKARI("HikariCP", HikariDataSource.class) {
+    HIKARI("HikariCP", HikariDataSource.class, 0x1f77b4) {
         @Override
         Source start(Settings settings) {
             // By default it validates what has been idle for 500 ms.
@@ -54,7 +55,7 @@ enum Contender {
             return source(pool::getConnection, pool);
         }
     },
-    AGROAL("Agroal", io.agroal.pool.DataSource.class) {
+    AGROAL("Agroal", io.agroal.pool.DataSource.class, 0xff7f0e) {
         @Override
         Source start(Settings settings) throws Exception {
             AgroalDataSource pool = AgroalDataSource.from(new AgroalDataSourceConfigurationSupplier()
@@ -69,7 +70,7 @@ enum Contender {
             return source(pool::getConnection, pool);
         }
     },
-    TOMCAT("Tomcat JDBC", org.apache.tomcat.jdbc.pool.DataSource.class) {
+    TOMCAT("Tomcat JDBC", org.apache.tomcat.jdbc.pool.DataSource.class, 0x2ca02c) {
         @Override
         Source start(Settings settings) {
             PoolProperties config = new PoolProperties();
@@ -87,7 +88,7 @@ enum Contender {
             return source(pool::getConnection, pool::close);
         }
     },
-    DBCP2("DBCP", BasicDataSource.class) {
+    DBCP2("DBCP", BasicDataSource.class, 0x9467bd) {
         @Override
         Source start(Settings settings) {
             BasicDataSource pool = new BasicDataSource();
@@ -102,7 +103,7 @@ enum Contender {
             return source(pool::getConnection, pool);
         }
     },
-    VIBUR("vibur-dbcp", ViburDBCPDataSource.class) {
+    VIBUR("vibur-dbcp", ViburDBCPDataSource.class, 0x8c564b) {
         @Override
         Source start(Settings settings) {
             ViburDBCPDataSource pool = new ViburDBCPDataSource(); // has no maximum lifetime
@@ -117,7 +118,7 @@ enum Contender {
             return source(pool::getConnection, pool);
         }
     },
-    C3P0("c3p0", ComboPooledDataSource.class) {
+    C3P0("c3p0", ComboPooledDataSource.class, 0xe377c2) {
         @Override
         Source start(Settings settings) {
             ComboPooledDataSource pool = new ComboPooledDataSource();
@@ -132,7 +133,7 @@ enum Contender {
         }
     },
     /** No pool: the driver's connection, which whoever opened this source has to itself. */
-    RAW("raw driver", org.postgresql.Driver.class) {
+    RAW("raw driver", org.postgresql.Driver.class, 0x7f7f7f) {
         @Override
         Source start(Settings settings) throws Exception {
             Connection connection = DriverManager.getConnection(settings.url);
@@ -157,10 +158,12 @@ enum Contender {
 
     private final String title;
     private final Class<?> type;
+    final Color color;
 
-    Contender(String title, Class<?> type) {
+    Contender(String title, Class<?> type, int rgb) {
         this.title = title;
         this.type = type;
+        this.color = new Color(rgb);
     }
 
     /** Name and version, the latter by the name of the jar. */

@@ -7,6 +7,8 @@ import java.sql.DriverManager;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
@@ -32,7 +34,7 @@ import org.openjdk.jmh.annotations.TearDown;
 public class Cycle {
     private static final int BATCH = 1_000;
     private static final int CROWD = 2_000;
-    private static final int ROUNDS = 50;
+    private static final int ROUNDS = 20;
 
     @Param("NANOPOOL")
     String contender;
@@ -95,12 +97,9 @@ public class Cycle {
         });
     }
 
-    private static void inParallel(int count, Callable<Void> task) throws InterruptedException, ExecutionException {
-        FutureTask<?>[] tasks = new FutureTask<?>[count];
-        for (int i = 0; i < count; i++) {
-            tasks[i] = new FutureTask<>(task);
-            Thread.startVirtualThread(tasks[i]);
-        }
-        for (FutureTask<?> each : tasks) each.get();
+    private void inParallel(int count, Callable<Void> task) throws InterruptedException, ExecutionException {
+        List<FutureTask<Void>> tasks = new ArrayList<>(count);
+        for (int i = 0; i < count; i++) tasks.add(Load.inVirtualThread(task));
+        Load.join(tasks, source);
     }
 }

@@ -1,5 +1,7 @@
 package dev.nanopool.bench;
 
+import java.awt.BasicStroke;
+import java.awt.Color;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -19,7 +21,8 @@ import org.knowm.xchart.CategoryChartBuilder;
 import org.knowm.xchart.ChartEncoder;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
-import org.knowm.xchart.internal.chartpart.IChart;
+import org.knowm.xchart.XYSeries;
+import org.knowm.xchart.style.AxesChartStyler;
 import org.knowm.xchart.style.Styler.LegendPosition;
 import org.knowm.xchart.style.markers.SeriesMarkers;
 
@@ -144,8 +147,10 @@ final class Report {
                 .xAxisTitle(table.unit)
                 .yAxisTitle(metric)
                 .build();
+        style(chart.getStyler());
         chart.getStyler().setXAxisLogarithmic(isXLogarithmic).setYAxisLogarithmic(isYLogarithmic);
-        chart.getStyler().setLegendPosition(LegendPosition.OutsideE);
+        chart.getStyler().setXAxisDecimalPattern("#,###").setYAxisDecimalPattern("#,##0.###");
+        if (!isYLogarithmic) chart.getStyler().setYAxisMin(0.0);
         for (Contender contender : Contender.values()) {
             List<Double> x = new ArrayList<>();
             List<Double> y = new ArrayList<>();
@@ -155,9 +160,13 @@ final class Report {
                 x.add(Double.valueOf(point));
                 y.add(value);
             }
-            if (!x.isEmpty()) chart.addSeries(contender.toString(), x, y).setMarker(SeriesMarkers.CIRCLE);
+            if (x.isEmpty()) continue;
+            XYSeries line = chart.addSeries(contender.toString(), x, y);
+            line.setMarker(SeriesMarkers.CIRCLE).setMarkerColor(contender.color);
+            line.setLineColor(contender.color);
+            line.setLineWidth(contender == Contender.NANOPOOL ? 4 : 2);
         }
-        save(chart, file);
+        ChartEncoder.saveChart(chart, directory.resolve(file).toString(), "svg");
     }
 
     /** A group of bars for each point. */
@@ -167,20 +176,24 @@ final class Report {
                 .height(500)
                 .yAxisTitle(metric)
                 .build();
-        chart.getStyler().setYAxisLogarithmic(isLogarithmic);
-        chart.getStyler().setLegendPosition(LegendPosition.OutsideE);
+        style(chart.getStyler());
+        // XChart takes 0 for the least value to show, which has no logarithm.
+        if (isLogarithmic) chart.getStyler().setYAxisLogarithmic(true).setYAxisMin(1.0);
         List<String> points = List.copyOf(table.samples.keySet());
         for (Contender contender : Contender.values()) {
-            List<Double> values = points.stream()
-                    .map(point -> table.median(point, contender, metric))
-                    .map(value -> value.isNaN() ? null : value)
-                    .toList();
-            if (values.stream().anyMatch(Objects::nonNull)) chart.addSeries(contender.toString(), points, values);
+            List<Double> values = new ArrayList<>();
+            for (String point : points) {
+                double value = table.median(point, contender, metric);
+                values.add(Double.isNaN(value) ? null : Double.valueOf(Math.max(value, 1)));
+            }
+            if (values.stream().allMatch(Objects::isNull)) continue;
+            chart.addSeries(contender.toString(), points, values).setFillColor(contender.color);
         }
-        save(chart, file);
+        ChartEncoder.saveChart(chart, directory.resolve(file).toString(), "svg");
     }
 
-    private void save(IChart chart, String file) throws IOException {
-        ChartEncoder.saveChart(chart, directory.resolve(file).toString(), "svg");
+    private static void style(AxesChartStyler styler) {
+        styler.setPlotGridLinesStroke(new BasicStroke(0.5f)); // dashes make large files
+        styler.setChartBackgroundColor(Color.WHITE).setLegendPosition(LegendPosition.OutsideE);
     }
 }
