@@ -12,6 +12,7 @@ import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * How many connections there are: opens them, closes them, replaces them, and says how many there may be. Thread-safe.
@@ -41,7 +42,7 @@ final class Supply {
     private final AtomicInteger opening = new AtomicInteger(); // permits in open(), those that back off included
     private final AtomicInteger generation = new AtomicInteger();
     private final AtomicBoolean rotating = new AtomicBoolean(); // one connection at a time is replaced for its age
-    private final CountDownLatch closing = new CountDownLatch(1);
+    private final Set<Thread> backingOff = ConcurrentHashMap.newKeySet();
     private final CountDownLatch closed = new CountDownLatch(1); // no permit left, no socket open
 
     private enum State {
@@ -136,8 +137,8 @@ final class Supply {
 
     void close() {
         state = State.CLOSED;
-        closing.countDown();
         connector.close();
+        endBackOff();
         retarget();
         if (capacity.get() == 0) closed.countDown();
     }
@@ -320,10 +321,17 @@ final class Supply {
     }
 
     /** Waits 10 to 20 ms after the first failure, up to 1 s after many; not at all once the pool is closed. */
-    private void backOff(int failures) throws InterruptedException {
+    private void backOff(int failures) {
         long millis = Math.min(1_000, 20L << Math.min(failures, 10));
-        var unused =
-                closing.await(millis / 2 + ThreadLocalRandom.current().nextLong(millis / 2 + 1), TimeUnit.MILLISECONDS);
+        millis = millis / 2 + ThreadLocalRandom.current().nextLong(millis / 2 + 1);
+        backingOff.add(Thread.currentThread()); // THEN look whether it is closed; who closes looks here after that
+        if (state != State.CLOSED) LockSupport.parkNanos(this, TimeUnit.MILLISECONDS.toNanos(millis));
+        backingOff.remove(Thread.currentThread());
+    }
+
+    /** The database lets connections in again, or nobody wants them any more. */
+    private void endBackOff() {
+        backingOff.forEach(LockSupport::unpark);
     }
 
     private boolean tryOpen() throws InterruptedException {
@@ -332,6 +340,7 @@ final class Supply {
         try {
             give(connect());
             raise();
+            endBackOff();
             return true;
         } catch (SQLException | RuntimeException e) {
             if (state == State.CLOSED) return false;

@@ -98,7 +98,11 @@ public final class Load {
             boolean first = true;
             for (var point : points.entrySet()) {
                 // Long enough to compile the code, and to serve every caller once.
-                closed(pool, point.getKey(), point.getValue(), Math.max(first ? 1 + seconds : 1, point.getValue() * 30e-6));
+                closed(
+                        pool,
+                        point.getKey(),
+                        point.getValue(),
+                        Math.max(first ? 1 + seconds : 1, point.getValue() * 30e-6));
                 first = false;
             }
         }
