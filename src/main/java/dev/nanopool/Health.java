@@ -110,6 +110,12 @@ final class Health {
         });
     }
 
+    /** What the pool asks of the server ends at once, since all connections are to be closed. */
+    void close() {
+        supply.close();
+        watchdog.close();
+    }
+
     private void service(PhysicalConnection connection, String what, CloseReason ifFailed, SqlAction action) {
         connection.isServiced = true;
         background.run(what, () -> {
@@ -126,7 +132,8 @@ final class Health {
         });
     }
 
-    private static CloseReason reason(PhysicalConnection connection, Throwable failure, CloseReason otherwise) {
+    private CloseReason reason(PhysicalConnection connection, Throwable failure, CloseReason otherwise) {
+        if (supply.isClosed()) return CloseReason.POOL_CLOSED;
         if (failure instanceof SQLException wrong && "25006".equals(wrong.getSQLState())) return CloseReason.WRONG_ROLE;
         boolean isLate = connection.failure() instanceof SQLTimeoutException;
         return connection.isBroken() && !isLate ? connection.lossReason() : otherwise;

@@ -370,7 +370,7 @@ public final class Pool implements AutoCloseable {
      */
     public boolean close(Duration drain) {
         queue.close();
-        supply.close();
+        health.close();
         boolean drained = false;
         boolean interrupted = Thread.interrupted(); // ends the waiting for leases, and nothing else
         try {

@@ -26,12 +26,14 @@ final class Watchdog {
     }
 
     private final Set<Watch> watches = ConcurrentHashMap.newKeySet();
+    private volatile boolean closed;
 
     /** Does it, on a thread of the pool. Returns why it failed, or null; blocks for 5 s at most. */
     @Nullable
     Throwable run(PhysicalConnection connection, SqlAction action) {
         var watch = new Watch(connection);
-        watches.add(watch);
+        watches.add(watch); // THEN look; who closes looks here after that
+        if (closed) end(watch, new SQLException("the pool is closed", "08003"));
         Throwable failure = null;
         try {
             action.run();
@@ -47,11 +49,21 @@ final class Watchdog {
     /** Cuts the connections that take too long. Called by the housekeeper: no I/O. */
     void enforce(long nowNanos) {
         for (Watch watch : watches) {
-            if (watch.deadlineNanos <= nowNanos && watch.ended.compareAndSet(false, true)) {
-                watch.connection.kill(
-                        new SQLTimeoutException("no answer within " + PATIENCE.toMillis() + " ms", "08000"));
-                watch.thread.interrupt(); // it may wait for a lock of the driver
+            if (watch.deadlineNanos <= nowNanos) {
+                end(watch, new SQLTimeoutException("no answer within " + PATIENCE.toMillis() + " ms", "08000"));
             }
         }
+    }
+
+    /** Cuts all: what they undo or ask for is of no use any more. */
+    void close() {
+        closed = true;
+        for (Watch watch : watches) end(watch, new SQLException("the pool is closed", "08003"));
+    }
+
+    private static void end(Watch watch, SQLException why) {
+        if (!watch.ended.compareAndSet(false, true)) return;
+        watch.connection.kill(why);
+        watch.thread.interrupt(); // it may wait for a lock of the driver
     }
 }

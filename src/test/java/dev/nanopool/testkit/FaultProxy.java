@@ -70,7 +70,7 @@ public final class FaultProxy implements AutoCloseable {
 
         /** The empty statement, which asks whether the server is there. */
         public boolean isProbe() {
-            return type == 'Q' && text.equals("\0");
+            return (type == 'Q' && text.equals("\0")) || (type == 'P' && text.startsWith("\0\0"));
         }
     }
 

@@ -6,6 +6,7 @@ import dev.nanopool.TestAccess;
 import dev.nanopool.TlsMode;
 import java.io.IOException;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -18,6 +19,9 @@ import org.junit.jupiter.api.Timeout;
  */
 @Timeout(120)
 public abstract class PoolTestBase {
+    /** How much later than its deadline something may come: 50 ms where nothing else runs, more on a machine that is shared. */
+    protected static final Duration TOLERANCE = Duration.ofMillis(Integer.getInteger("nanopool.tolerance.millis", 200));
+
     private static final AtomicInteger NAMES = new AtomicInteger();
 
     protected final Threads threads = new Threads();
