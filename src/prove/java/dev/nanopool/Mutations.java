@@ -271,7 +271,6 @@ public final class Mutations {
         MODEL(
                 "1 tests started",
                 "-XX:+EnableDynamicAgentLoading",
-                "-Dnanopool.model.runs=500",
                 "org.junit.platform.console.ConsoleLauncher",
                 "execute",
                 "--disable-banner",
@@ -293,7 +292,10 @@ public final class Mutations {
             this.arguments = List.of(arguments);
         }
 
-        /** Runs it with these classes instead of the project's. One that takes too long has found a lost wake-up. */
+        /**
+         * Runs it with these classes instead of the project's. A stress test that does not end has found a lost wake-up;
+         * the model checker says so itself.
+         */
         boolean passes(Path classes) throws IOException, InterruptedException {
             List<String> command = new ArrayList<>(List.of(
                     Path.of(System.getProperty("java.home"), "bin", "java").toString(),
@@ -306,11 +308,12 @@ public final class Mutations {
                     .redirectErrorStream(true)
                     .redirectOutput(log.toFile())
                     .start();
-            boolean ended = process.waitFor(5, TimeUnit.MINUTES);
+            boolean ended = process.waitFor(10, TimeUnit.MINUTES);
             process.descendants().forEach(ProcessHandle::destroyForcibly);
             process.destroyForcibly().waitFor();
             String output = Files.readString(log);
-            if (ended && !output.contains(sign)) throw new AssertionError("the check did not run: " + log);
+            if (!output.contains(sign) && (ended || this == MODEL))
+                throw new AssertionError("the check did not run: " + log);
             return ended && process.exitValue() == 0;
         }
     }

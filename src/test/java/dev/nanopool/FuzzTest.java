@@ -3,6 +3,7 @@ package dev.nanopool;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
+import dev.nanopool.testkit.Canary;
 import java.time.Duration;
 import java.util.List;
 import net.jqwik.api.Arbitraries;
@@ -23,16 +24,6 @@ import org.postgresql.PGProperty;
 class FuzzTest {
     /** Reading any text takes less. */
     private static final Duration HANG = Duration.ofSeconds(2);
-
-    /** If a class is loaded for its name in a URL, this is set. */
-    private static volatile boolean loaded;
-
-    /** A class that a URL names. */
-    public static final class Canary {
-        static {
-            loaded = true;
-        }
-    }
 
     // URLs
 
@@ -60,7 +51,9 @@ class FuzzTest {
         if (thrown instanceof AssertionError error) throw error;
         if (thrown != null) assertThat(thrown).isInstanceOf(IllegalArgumentException.class);
         assertThat(System.nanoTime() - start).as("nanoseconds").isLessThan(HANG.toNanos());
-        assertThat(loaded).as("a class that the URL names is loaded").isFalse();
+        assertThat(System.getProperty(Canary.SIGN))
+                .as("a class that the URL names")
+                .isNull();
         return thrown;
     }
 
@@ -145,7 +138,7 @@ class FuzzTest {
                 "x",
                 "system",
                 "direct",
-                Canary.class.getName());
+                Canary.NAME);
         return Combinators.combine(Arbitraries.of("?", "&", "&", "&"), names, values)
                 .as((separator, name, value) -> separator + name + "=" + value);
     }

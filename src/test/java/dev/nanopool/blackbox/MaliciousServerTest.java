@@ -7,6 +7,7 @@ import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.TlsMode;
 import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.Canary;
 import dev.nanopool.testkit.Certificates;
 import dev.nanopool.testkit.FakeServer;
 import dev.nanopool.testkit.FakeServer.Client;
@@ -450,13 +451,6 @@ class MaliciousServerTest {
         }
     }
 
-    /** A class that URLs name. */
-    public static final class Canary {
-        static {
-            System.setProperty("nanopool.canary", "loaded");
-        }
-    }
-
     // Whatever the driver would do with a class's name in a URL, it is not done: no property of the driver is left out.
     @Test
     void classNamedInAUrlMustNeverBeLoaded() throws Exception {
@@ -474,14 +468,14 @@ class MaliciousServerTest {
             int refused = 0;
             for (PGProperty property : PGProperty.values()) {
                 String url = "postgresql://app:" + PASSWORD + "@localhost:" + server.port() + "/db?"
-                        + property.getName() + "=" + Canary.class.getName();
+                        + property.getName() + "=" + Canary.NAME;
                 try (Pool pool = Pool.create(
                         PoolConfig.builder(url).size(1).connectTimeout(TIMEOUT).build())) {
                     pool.client().close();
                 } catch (IllegalArgumentException | SQLException e) {
                     refused++;
                 }
-                assertThat(System.getProperty("nanopool.canary"))
+                assertThat(System.getProperty(Canary.SIGN))
                         .as(property.getName())
                         .isNull();
             }
