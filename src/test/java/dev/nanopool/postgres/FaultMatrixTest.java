@@ -23,12 +23,12 @@ import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
@@ -51,15 +51,16 @@ import org.postgresql.PGConnection;
 class FaultMatrixTest extends PoolTestBase {
     private static final int SIZE = 2;
     private static final Duration SLOW = Duration.ofMillis(200);
-    private static final Duration DEADLINE = Duration.ofMillis(600);
+    private static final Duration DEADLINE = Duration.ofSeconds(1);
 
     /**
      * A cell says what the caller gets, when, and what becomes of the connections.
      *
      * <p>What: {@code served}; an SQLState; or {@code DOWN} and {@code HOLDERS}, 08001 with the verdict DATABASE_DOWN and
-     * SLOW_HOLDERS. When: {@code soon}; {@code slow}, after what is slow; or at the {@code deadline}. The connections that
-     * were open before are all {@code kept}; or at least one is {@code replaced}; or the pool is {@code closed}. None was
-     * open in the rows CONNECT and LOGIN: a {@code new} one can be had once the trouble is over.
+     * SLOW_HOLDERS. When: {@code soon}, with the opening of a connection if need be; {@code slow}, after what is slow; or at
+     * the {@code deadline}. The connections that were open before are all {@code kept}; or at least one is {@code replaced};
+     * or the pool is {@code closed}. None was open in the rows CONNECT and LOGIN: a {@code new} one can be had once the
+     * trouble is over.
      */
     private static final String TABLE = """
                  | ERROR                | SLOW                 | SILENT                  | CUT                  | INTERRUPT            | POOL_CLOSED
@@ -186,7 +187,7 @@ class FaultMatrixTest extends PoolTestBase {
 
     private static final EmbeddedServer SERVER =
             EmbeddedServer.start(builder -> builder.setDataDirectoryCustomizer(FaultMatrixTest::writeRules));
-    private static final Map<When, Duration> LATEST = new EnumMap<>(When.class);
+    private static final Map<String, Duration> LATEST = new TreeMap<>();
 
     private static void writeRules(File data) {
         try {
@@ -221,11 +222,13 @@ class FaultMatrixTest extends PoolTestBase {
     @MethodSource("cells")
     void everyStepMustEndAsTheTableSays(Step step, Trouble trouble, String what, When when, Fate fate)
             throws Exception {
+        boolean isOpened = what.equals("served") && fate == Fate.REPLACED;
+        Duration allowed = isOpened ? TOLERANCE.plus(TOLERANCE) : TOLERANCE;
         Duration late = happen(step, trouble, what, when, fate);
         // Where other programs want the processor, too, lateness may be theirs: the best of three counts.
-        for (int i = 0; i < 2 && late.compareTo(TOLERANCE) > 0; i++) late = happen(step, trouble, what, when, fate);
-        LATEST.merge(when, late, (one, other) -> one.compareTo(other) > 0 ? one : other);
-        assertThat(late).as("later than " + when.after).isLessThanOrEqualTo(TOLERANCE);
+        for (int i = 0; i < 2 && late.compareTo(allowed) > 0; i++) late = happen(step, trouble, what, when, fate);
+        LATEST.merge(isOpened ? "opened" : when.name(), late, (one, other) -> one.compareTo(other) > 0 ? one : other);
+        assertThat(late).as("later than " + when.after).isLessThanOrEqualTo(allowed);
     }
 
     /** One cell; returns how much later it was than the table says. */

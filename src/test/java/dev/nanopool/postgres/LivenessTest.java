@@ -46,9 +46,6 @@ class LivenessTest extends PoolTestBase {
     /** Longer than the pool trusts a connection that was given back; what dies within that time is nobody's fault. */
     private static final Duration UNTRUSTED = Duration.ofMillis(700);
 
-    /** How exactly deadlines are kept, on a machine that is not overloaded. */
-    private static final Duration TOLERANCE = Duration.ofMillis(50 * Integer.getInteger("nanopool.slowness", 1));
-
     private static EmbeddedServer server;
 
     @BeforeAll
