@@ -23,7 +23,9 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.openjdk.jmh.profile.GCProfiler;
 import org.openjdk.jmh.results.RunResult;
@@ -43,7 +45,7 @@ import org.openjdk.jmh.runner.options.VerboseMode;
 public final class Bench {
     private static final boolean FULL = System.getProperty("bench", "quick").equals("full");
     private static final int ROUNDS = FULL ? 5 : 1;
-    private static final String SECONDS = FULL ? "4" : "1.5"; // for each point
+    private static final String SECONDS = FULL ? "4" : "1"; // for each point
     private static final int SIZE = 8;
 
     private interface Part {
@@ -51,11 +53,12 @@ public final class Bench {
     }
 
     private static final Map<String, Part> PARTS = new LinkedHashMap<>();
+    private static final Set<String> ONLY_IN_FULL = Set.of("checked", "recovery"); // unless asked for
 
     static {
         PARTS.put("cycle", Bench::cycle);
         PARTS.put("closed", bench -> bench.closed(false));
-        if (FULL) PARTS.put("checked", bench -> bench.closed(true));
+        PARTS.put("checked", bench -> bench.closed(true));
         PARTS.put("open", Bench::open);
         PARTS.put("rows", Bench::rows);
         PARTS.put("startup", Bench::startup);
@@ -79,11 +82,7 @@ public final class Bench {
         try (EmbeddedPostgres server = server(directory)) {
             String url = "jdbc:postgresql://localhost:" + server.getPort() + "/postgres?user=postgres&sslmode=disable";
             Bench bench = new Bench(contenders(), url, new Report(directory, header(url)));
-            List<String> chosen = property("bench.parts");
-            for (var part : PARTS.entrySet()) {
-                if (chosen.isEmpty() || chosen.contains(part.getKey()))
-                    part.getValue().run(bench);
-            }
+            for (String part : parts()) PARTS.get(part).run(bench);
         }
         System.out.println("Written to " + directory.toAbsolutePath());
     }
@@ -94,6 +93,16 @@ public final class Bench {
                 .toList();
     }
 
+    private static List<String> parts() {
+        List<String> chosen = property("bench.parts");
+        if (!PARTS.keySet().containsAll(chosen))
+            throw new IllegalArgumentException(chosen + " not in " + PARTS.keySet());
+        if (!chosen.isEmpty()) return chosen;
+        return PARTS.keySet().stream()
+                .filter(part -> FULL || !ONLY_IN_FULL.contains(part))
+                .toList();
+    }
+
     private static List<Contender> contenders() {
         List<String> chosen = property("bench.contenders");
         return chosen.isEmpty()
@@ -101,7 +110,7 @@ public final class Bench {
                 : chosen.stream().map(Contender::valueOf).toList();
     }
 
-    /** The tables' server: user postgres by trust, user app by SCRAM. */
+    /** The server of all parts: user postgres by trust, user app by SCRAM. */
     private static EmbeddedPostgres server(Path directory) throws Exception {
         Certificates certificates = new Certificates(Files.createTempDirectory(directory, "tls"));
         certificates.signServer("server");
@@ -145,7 +154,7 @@ public final class Bench {
                     | | |
                     | --- | --- |
                     | commit | %s |
-                    | command | `mvn -q -Pbench -Dbench=%s` |
+                    | command | `mvn -q -Pbench%s` |
                     | date | %s |
                     | JDK | %s %s |
                     | CPU | %s, %d cores; load average before the run %.2f |
@@ -155,7 +164,7 @@ public final class Bench {
                     same cores. What each contender is told: `Contender.java`.
                     """.formatted(
                             commit(),
-                            FULL ? "full" : "quick",
+                            command(),
                             Instant.now().truncatedTo(ChronoUnit.MINUTES),
                             System.getProperty("java.vm.vendor"),
                             Runtime.version(),
@@ -166,9 +175,21 @@ public final class Bench {
         }
     }
 
-    private static String commit() throws IOException {
-        Process git = new ProcessBuilder("git", "describe", "--always", "--dirty", "--abbrev=40").start();
-        return new String(git.getInputStream().readAllBytes(), StandardCharsets.UTF_8).strip();
+    private static String command() {
+        return Stream.of("bench", "bench.parts", "bench.contenders")
+                .filter(name -> !property(name).isEmpty())
+                .map(name -> " -D" + name + "=" + System.getProperty(name))
+                .collect(Collectors.joining());
+    }
+
+    private static String commit() {
+        try {
+            Process git =
+                    new ProcessBuilder("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").start();
+            return new String(git.getInputStream().readAllBytes(), StandardCharsets.UTF_8).strip();
+        } catch (IOException e) {
+            return "unknown: " + e.getMessage();
+        }
     }
 
     private static String cpu() throws IOException {
@@ -218,8 +239,8 @@ public final class Bench {
                 .threads(threads)
                 .forks(1)
                 .warmupIterations(FULL ? 5 : 2)
-                .warmupTime(TimeValue.milliseconds(FULL ? 500 : 300))
-                .measurementIterations(FULL ? 5 : 3)
+                .warmupTime(TimeValue.milliseconds(FULL ? 500 : 200))
+                .measurementIterations(FULL ? 5 : 2)
                 .measurementTime(TimeValue.milliseconds(FULL ? 500 : 300))
                 .timeout(TimeValue.seconds(30))
                 .addProfiler(GCProfiler.class)
@@ -294,7 +315,11 @@ public final class Bench {
     private void rows() throws Exception {
         Table table = new Table("rows x columns", "median us");
         for (int round = 1; round <= 3 * ROUNDS; round++) {
-            for (Contender contender : contenders) measure(table, round, contender, "rows", new Settings(url, SIZE));
+            for (Contender contender : contenders) {
+                boolean isOneOfThePair = contender == Contender.NANOPOOL || contender == Contender.RAW;
+                if (isOneOfThePair || round <= ROUNDS)
+                    measure(table, round, contender, "rows", new Settings(url, SIZE));
+            }
         }
         report.add(
                 "Rows",
@@ -338,30 +363,36 @@ public final class Bench {
     }
 
     private void rotation() throws Exception {
-        // HikariCP takes no lifetime below 30 s, vibur-dbcp has none.
-        List<Contender> able = Stream.of(Contender.NANOPOOL, Contender.AGROAL, Contender.TOMCAT, Contender.DBCP2)
-                .filter(contenders::contains)
-                .toList();
+        Set<Contender> unable =
+                Set.of(Contender.HIKARI, Contender.VIBUR, Contender.RAW); // 30 s at least, or none at all
         Table table = new Table("requests/s", "p99 ms");
         for (int round = 1; round <= ROUNDS; round++) {
-            for (Contender pool : able) {
-                String point = "10000";
-                var undisturbed = load(pool, "rotation", new Settings(url, SIZE), point + "=" + point);
-                Settings brief = new Settings(url, SIZE, false, Duration.ofSeconds(1));
-                var rotated = load(pool, "rotation", brief, point + "=" + point);
-                Map<String, Double> metrics = new LinkedHashMap<>();
-                rotated.get(point).forEach((name, value) -> {
-                    if (name.endsWith("ms"))
-                        metrics.put(
-                                name + " undisturbed", undisturbed.get(point).get(name));
-                    metrics.put(name, value);
-                });
-                table.add(point, pool, round, metrics);
+            for (Contender contender : contenders) {
+                if (!unable.contains(contender)) rotation(table, round, contender);
             }
         }
         report.add("Rotation", """
                 An open loop of 10,000 requests/s, undisturbed and while each connection is replaced once a second. Waits count
                 as in the open loop.""", table.markdown());
+    }
+
+    private void rotation(Table table, int round, Contender contender) throws Exception {
+        progress(round, "rotation", contender);
+        String point = "10000";
+        try {
+            Settings brief = new Settings(url, SIZE, false, Duration.ofSeconds(1));
+            var rotated =
+                    load(contender, "rotation", brief, point + "=" + point).get(point);
+            var undisturbed = load(contender, "rotation", new Settings(url, SIZE), point + "=" + point)
+                    .get(point);
+            Map<String, Double> metrics = new LinkedHashMap<>(rotated);
+            metrics.put("p99 ms, undisturbed", undisturbed.get("p99 ms"));
+            metrics.put("p99.9 ms, undisturbed", undisturbed.get("p99.9 ms"));
+            metrics.put("p99 rotated / undisturbed", rotated.get("p99 ms") / undisturbed.get("p99 ms"));
+            table.add(point, contender, round, metrics);
+        } catch (IllegalStateException e) {
+            table.fail(contender, round, e.getMessage());
+        }
     }
 
     // A JVM for each contender, kind of load and round

@@ -33,7 +33,7 @@ import org.HdrHistogram.Recorder;
 
 /**
  * The load driver: one contender under one kind of load, in a JVM of its own that {@link Bench} starts. Each method named in
- * {@link #main} is one kind; each line of its output that starts with {@link #RESULT} is one point measured.
+ * {@link #run} is one kind; each line of its output that starts with {@link #RESULT} is one point measured.
  */
 public final class Load {
     static final String RESULT = "RESULT";
@@ -68,17 +68,28 @@ public final class Load {
             int equals = point.indexOf('=');
             points.put(point.substring(0, equals), Integer.valueOf(point.substring(equals + 1)));
         }
-        switch (arguments[0]) {
-            case "closed" -> load.closed(points);
-            case "saturated" -> load.saturated(points);
-            case "open" -> load.open(points, "SELECT 1");
-            case "rotation" -> load.open(points, "SELECT pg_backend_pid()");
-            case "rows" -> load.rows();
-            case "startup" -> load.startup();
-            case "waiting" -> load.waiting(points);
-            default -> throw new IllegalArgumentException(arguments[0]);
+        int status = 1;
+        try {
+            load.run(arguments[0], points);
+            status = 0;
+        } catch (Exception e) {
+            System.out.println(e + ", cause: " + e.getCause()); // for the program that started this one
+        } finally {
+            System.exit(status); // threads of rivals may live on
         }
-        System.exit(0); // threads of rivals may live on
+    }
+
+    private void run(String kind, Map<String, Integer> points) throws Exception {
+        switch (kind) {
+            case "closed" -> closed(points);
+            case "saturated" -> saturated(points);
+            case "open" -> open(points, "SELECT 1");
+            case "rotation" -> open(points, "SELECT pg_backend_pid()");
+            case "rows" -> rows();
+            case "startup" -> startup();
+            case "waiting" -> waiting(points);
+            default -> throw new IllegalArgumentException(kind);
+        }
     }
 
     // Closed loop: so many callers, each borrows, asks for 1, gives back, and so on.
@@ -98,11 +109,8 @@ public final class Load {
             boolean first = true;
             for (var point : points.entrySet()) {
                 // Long enough to compile the code, and to serve every caller once.
-                closed(
-                        pool,
-                        point.getKey(),
-                        point.getValue(),
-                        Math.max(first ? 1 + seconds : 1, point.getValue() * 30e-6));
+                double warmUp = Math.max(first ? 1 + seconds : 1, point.getValue() * 30e-6);
+                closed(pool, point.getKey(), point.getValue(), warmUp);
                 first = false;
             }
         }
@@ -125,8 +133,7 @@ public final class Load {
             tasks.add(inVirtualThread(() -> {
                 begun.countDown();
                 while (phase != Phase.OVER) {
-                    boolean counts = request(source, System.nanoTime());
-                    if (counts) served[caller]++;
+                    if (request(source, System.nanoTime())) served[caller]++;
                 }
                 return null;
             }));
@@ -281,6 +288,7 @@ public final class Load {
             if (sum == 0) throw new IllegalStateException("no rows");
             Histogram times = waits.getIntervalHistogram();
             Map<String, Double> metrics = new LinkedHashMap<>();
+            metrics.put("p10 us", times.getValueAtPercentile(10) / 1e3); // least disturbed by others
             metrics.put("median us", times.getValueAtPercentile(50) / 1e3);
             metrics.put("mean us", times.getMean() / 1e3);
             result("1,000 x 5", metrics);
@@ -290,7 +298,7 @@ public final class Load {
     private static long rows(Source pool) throws Exception {
         Connection connection = pool.borrow();
         try (PreparedStatement select =
-                connection.prepareStatement("SELECT id, amount, name, ratio, at FROM bench_rows WHERE id > ?"); ) {
+                connection.prepareStatement("SELECT id, amount, name, ratio, at FROM bench_rows WHERE id > ?")) {
             select.setInt(1, 0);
             long sum = 0;
             try (ResultSet row = select.executeQuery()) {
