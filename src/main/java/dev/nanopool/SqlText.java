@@ -24,7 +24,7 @@ final class SqlText {
     static final int LONGEST_REMEMBERED = 10_000;
 
     private final boolean callIsSelect;
-    private final ConcurrentHashMap<String, Integer> remembered = new ConcurrentHashMap<>();
+    private volatile ConcurrentHashMap<String, Integer> remembered = new ConcurrentHashMap<>();
 
     /** With {@code callIsSelect} the driver makes a SELECT of <code>{call f()}</code>; else that may be a CALL. */
     SqlText(boolean callIsSelect) {
@@ -33,7 +33,8 @@ final class SqlText {
 
     /** The set of {@linkplain Change#bit() changes}. */
     int changes(String sql) {
-        @Nullable Integer known = remembered.get(sql);
+        ConcurrentHashMap<String, Integer> memory = remembered;
+        @Nullable Integer known = memory.get(sql);
         if (known != null) {
             return known;
         }
@@ -41,11 +42,13 @@ final class SqlText {
         if (sql.length() <= LONGEST_REMEMBERED) {
             // Texts in use are back at once. To keep the old ones instead would let texts made on the fly fill it for
             // good.
-            // Threads that find room at the same time may each add one too many.
-            if (remembered.size() >= MOST_REMEMBERED) {
-                remembered.clear();
+            // Threads that find room at the same time may each add one too many. A new memory instead of clearing this
+            // one: that takes time, in which the size is wrong and everybody else clears it, too.
+            if (memory.size() >= MOST_REMEMBERED) {
+                memory = new ConcurrentHashMap<>();
+                remembered = memory;
             }
-            remembered.put(sql, changes);
+            memory.put(sql, changes);
         }
         return changes;
     }
