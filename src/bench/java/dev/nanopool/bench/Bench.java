@@ -354,7 +354,7 @@ public final class Bench {
     }
 
     private void recovery() throws Exception {
-        List<String> lines = java(Recovery.class.getName(), List.of(Integer.toString(ROUNDS)), List.of());
+        List<String> lines = java(20, List.of(), Recovery.class, List.of(Integer.toString(ROUNDS)));
         lines.removeIf(line -> !line.startsWith("|")); // what the pools log meanwhile
         report.add(
                 "Recovery",
@@ -429,7 +429,7 @@ public final class Bench {
         List<String> options =
                 kind.equals("waiting") ? List.of("-Djdk.virtualThreadScheduler.parallelism=1") : List.of();
         Map<String, Map<String, Double>> results = new LinkedHashMap<>();
-        for (String line : java(Load.class.getName(), arguments, options)) {
+        for (String line : java(5, options, Load.class, arguments)) {
             String[] fields = line.split("\t");
             if (!fields[0].equals(Load.RESULT)) continue;
             Map<String, Double> metrics = new LinkedHashMap<>();
@@ -443,19 +443,20 @@ public final class Bench {
     }
 
     /** What a program prints; fails if it does. */
-    private static List<String> java(String main, List<String> arguments, List<String> options) throws Exception {
+    private static List<String> java(int minutes, List<String> options, Class<?> main, List<String> arguments)
+            throws Exception {
         Path output = Files.createTempFile("nanopool-bench", ".log");
         try {
             List<String> command = new ArrayList<>(List.of(
                     Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xms1g", "-Xmx4g"));
             command.addAll(options);
-            command.addAll(List.of("-cp", System.getProperty("java.class.path"), main));
+            command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
             command.addAll(arguments);
             Process process = new ProcessBuilder(command)
                     .redirectErrorStream(true)
                     .redirectOutput(output.toFile())
                     .start();
-            boolean ended = process.waitFor(15, TimeUnit.MINUTES);
+            boolean ended = process.waitFor(minutes, TimeUnit.MINUTES);
             process.destroyForcibly();
             List<String> lines = Files.readAllLines(output);
             if (!ended || process.exitValue() != 0) {
@@ -463,7 +464,7 @@ public final class Bench {
                         .filter(line -> line.contains("Exception"))
                         .findFirst()
                         .orElse("");
-                throw new IllegalStateException((ended ? "" : "no end after 15 minutes ") + why);
+                throw new IllegalStateException((ended ? "" : "no end after " + minutes + " minutes ") + why);
             }
             return lines;
         } finally {
