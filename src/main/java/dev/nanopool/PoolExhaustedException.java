@@ -51,6 +51,7 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
 
     /** What seems to be the matter. */
     private final Verdict verdict;
+
     private final transient @Nullable PoolStats stats;
     private final transient @Nullable List<Holder> holders;
 
