@@ -29,7 +29,7 @@ import org.postgresql.util.PGobject;
  * What {@code client()} returns: a lease as a {@code Connection}. Closed once, whoever calls; afterwards every method
  * throws SQLState 08003, and nothing reaches the session, which may be another's by then.
  */
-final class ClientConnection extends ForwardingConnection {
+final class ClientConnection extends ForwardingConnection implements Lease {
     private static final VarHandle PHYSICAL;
 
     static {
@@ -42,11 +42,29 @@ final class ClientConnection extends ForwardingConnection {
     }
 
     private final Pool pool;
+    private final Thread owner = Thread.currentThread();
+    private final long startNanos;
     private volatile @Nullable PhysicalConnection physical; // null: closed
 
-    ClientConnection(Pool pool, PhysicalConnection physical) {
+    ClientConnection(Pool pool, PhysicalConnection physical, long startNanos) {
         this.pool = pool;
+        this.startNanos = startNanos;
         PHYSICAL.set(this, physical); // plain: nobody else knows this client yet, and a volatile write would cost
+    }
+
+    @Override
+    public Thread owner() {
+        return owner;
+    }
+
+    @Override
+    public long startNanos() {
+        return startNanos;
+    }
+
+    @Override
+    public ClientConnection client() {
+        return this;
     }
 
     /** The connection, while the lease lasts. */

@@ -39,13 +39,14 @@ final class Diagnosis {
         boolean isMine = false;
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease;
-            isMine |= lease != null && lease.owner == Thread.currentThread();
+            if (lease == null || lease.client() == null || connection.isBusy()) return false; // mostly the first
+            isMine |= lease.owner() == Thread.currentThread();
         }
         if (!isMine || supply.connections().size() < supply.size()) return false; // one more may be opened
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease;
-            if (lease == null || lease.get() == null || connection.isBusy()) return false;
-            if (lease.owner != Thread.currentThread() && !queue.hasWaiting(lease.owner)) return false;
+            if (lease == null) return false;
+            if (lease.owner() != Thread.currentThread() && !queue.hasWaiting(lease.owner())) return false;
         }
         return true;
     }
@@ -94,7 +95,7 @@ final class Diagnosis {
         if (holders.isEmpty() && !supply.isSuspended() && supply.isAtWork()) return Verdict.DATABASE_DOWN;
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease;
-            if (lease != null && !lease.owner.isAlive()) return Verdict.LEAK;
+            if (lease != null && !lease.owner().isAlive()) return Verdict.LEAK;
         }
         long slow = holders.stream()
                 .filter(holder -> holder.heldFor().toNanos() >= waitedNanos)
@@ -109,16 +110,16 @@ final class Diagnosis {
         List<Holder> holders = new ArrayList<>();
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease;
-            if (lease != null) holders.add(holder(lease, List.of(lease.owner.getStackTrace())));
+            if (lease != null) holders.add(holder(lease, List.of(lease.owner().getStackTrace())));
         }
         latest = new Holders(holders, now);
         return holders;
     }
 
     static Holder holder(Lease lease, List<StackTraceElement> stack) {
-        Thread owner = lease.owner;
+        Thread owner = lease.owner();
         String name = owner.getName().isEmpty() ? "#" + owner.threadId() : owner.getName();
-        long heldNanos = Math.max(0, Clock.nanoTime() - lease.startNanos);
+        long heldNanos = Math.max(0, Clock.nanoTime() - lease.startNanos());
         return new Holder(name, Duration.ofNanos(heldNanos), stack);
     }
 

@@ -129,13 +129,14 @@ final class Housekeeper {
 
     /** A client that nobody can reach is taken back; one that is merely suspicious is told of. */
     private void lookForLeak(PhysicalConnection connection, long now) {
-        Lease lease = connection.lease;
+        Lease lease = connection.lastingLease();
         if (lease == null || connection.isBusy()) return; // waiting for the server is no leak
-        boolean isForgotten = lease.get() == null;
-        boolean isSuspect = !lease.owner.isAlive() || now - lease.startNanos >= leakNanos();
+        boolean isForgotten = lease.client() == null;
+        boolean isSuspect = !lease.owner().isAlive() || now - lease.startNanos() >= leakNanos();
         if (!isForgotten && (!isSuspect || lease.equals(connection.suspected))) return;
         Throwable borrowed = connection.borrowed;
-        StackTraceElement[] stack = borrowed != null ? borrowed.getStackTrace() : lease.owner.getStackTrace();
+        StackTraceElement[] stack =
+                borrowed != null ? borrowed.getStackTrace() : lease.owner().getStackTrace();
         var holder = Diagnosis.holder(lease, List.of(stack));
         if (isForgotten) {
             if (!connection.endForgotten(lease)) return;

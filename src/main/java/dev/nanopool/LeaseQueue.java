@@ -35,8 +35,8 @@ final class LeaseQueue<T> {
     // No wake-up is lost: who gives fills a stripe or releases a permit, THEN looks for waiters; who waits joins the
     // line, THEN looks for items. All four are volatile accesses, so of two such threads at least one sees the other.
     private static final int STRIPES = 2;
-    private static final int SHIFT = 5; // 32 references of 4 bytes: each stripe on cache lines of its own
-    private final AtomicReferenceArray<@Nullable T> stripes = new AtomicReferenceArray<>((STRIPES + 1) << SHIFT);
+    private static final int SHIFT = 5; // 32 references: neither stripes nor the array's length share a cache line
+    private final AtomicReferenceArray<@Nullable T> stripes = new AtomicReferenceArray<>((STRIPES + 2) << SHIFT);
     private final LinkedTransferQueue<T> idle = new LinkedTransferQueue<>();
     private final Semaphore permits = new Semaphore(0);
     private final WaitingLine waiters;
@@ -154,7 +154,7 @@ final class LeaseQueue<T> {
     /** How many permits nobody holds. */
     int free() {
         int filled = 0;
-        for (int i = 0; i < STRIPES; i++) filled += stripes.get(i << SHIFT) == null ? 0 : 1;
+        for (int i = 1; i <= STRIPES; i++) filled += stripes.get(i << SHIFT) == null ? 0 : 1;
         return permits.availablePermits() + filled;
     }
 
@@ -184,7 +184,7 @@ final class LeaseQueue<T> {
     }
 
     private static int stripe(int offset) {
-        return (((int) Thread.currentThread().threadId() + offset) & (STRIPES - 1)) << SHIFT;
+        return ((((int) Thread.currentThread().threadId() + offset) & (STRIPES - 1)) + 1) << SHIFT;
     }
 
     @SuppressWarnings("unchecked") // an answer is an item or a Reason, and the callers have excluded those

@@ -11,7 +11,6 @@ import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
 import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -46,8 +45,7 @@ final class PhysicalConnection {
     final long expiresNanos; // from then on it is replaced when nobody waits
     final int generation;
 
-    /** The driver's statements that the lease has open, to be closed at its end. Thread-safe: threads may share a client. */
-    final Set<Statement> statements = ConcurrentHashMap.newKeySet(4);
+    final OpenStatements statements = new OpenStatements();
 
     // Plain fields, written by the lease, read by statistics and messages: those may be a moment late.
     @Nullable
@@ -110,19 +108,6 @@ final class PhysicalConnection {
     /** 75 to 100 % of a lifetime, so that connections that were opened together do not all go together. */
     static long jittered(Duration lifetime, double random) {
         return (long) (lifetime.toNanos() * (0.75 + 0.25 * random));
-    }
-
-    /** Closes what the lease left open. */
-    void closeStatements() {
-        if (statements.isEmpty()) return;
-        for (Statement statement : statements) {
-            try {
-                statement.close();
-            } catch (SQLException | RuntimeException e) {
-                note(e);
-            }
-        }
-        statements.clear();
     }
 
     /** Whether nothing is left to undo that takes a round trip. */
@@ -247,6 +232,15 @@ final class PhysicalConnection {
             }
         }
         refusedWrite = false;
+    }
+
+    /** The lease, from now on without keeping its client from the garbage collector. Null: it has ended. */
+    @Nullable
+    Lease lastingLease() {
+        Lease current = lease;
+        if (!(current instanceof ClientConnection client)) return current;
+        Lease lasting = new Lease.Lasting(client);
+        return LEASE.compareAndSet(this, client, lasting) ? lasting : null;
     }
 
     /** Whether that lease goes on, read now and not before. */

@@ -213,10 +213,11 @@ public final class Pool implements AutoCloseable {
     private Connection lend(PhysicalConnection connection) {
         boolean handedOver = false;
         try {
-            var client = new ClientConnection(this, connection);
             connection.leases++;
+            long now = isTimed(connection) ? Clock.nanoTime() : clock.coarseNanos();
+            var client = new ClientConnection(this, connection, now);
             if (isTracing) connection.borrowed = new Throwable("leased here");
-            connection.lease = new Lease(client, isTimed(connection) ? Clock.nanoTime() : clock.coarseNanos());
+            connection.lease = client;
             handedOver = true;
             return client;
         } finally {
@@ -226,7 +227,7 @@ public final class Pool implements AutoCloseable {
 
     /** Only a sample of the leases is timed exactly: reading the clock costs more than the rest of a lease. */
     private static boolean isTimed(PhysicalConnection connection) {
-        return (connection.leases & 15) == 1;
+        return (connection.leases & 63) == 1;
     }
 
     private PhysicalConnection await(long timeoutNanos) throws SQLException {
@@ -280,8 +281,8 @@ public final class Pool implements AutoCloseable {
                 discard(connection, CloseReason.BUSY);
             } else {
                 Lease lease = connection.lease;
-                if (lease != null && isTimed(connection)) events.uses.record(Clock.nanoTime() - lease.startNanos);
-                connection.closeStatements();
+                if (lease != null && isTimed(connection)) events.uses.record(Clock.nanoTime() - lease.startNanos());
+                connection.statements.close(connection::note);
                 connection.endLease();
                 connection.idleNanos = clock.coarseNanos();
                 if (connection.isBroken()) discard(connection, connection.lossReason());
@@ -396,7 +397,7 @@ public final class Pool implements AutoCloseable {
     private void cut(PhysicalConnection connection) {
         Lease lease = connection.lease;
         if (lease == null) return;
-        ClientConnection client = lease.get();
+        ClientConnection client = lease.client();
         if (client != null) client.cut();
         else if (connection.endForgotten(lease)) discard(connection, CloseReason.LEAKED);
     }
@@ -410,7 +411,7 @@ public final class Pool implements AutoCloseable {
             for (PhysicalConnection connection : supply.connections()) {
                 Lease lease = connection.lease;
                 if (lease == null) continue;
-                if (lease.owner == Thread.currentThread()) mine = true;
+                if (lease.owner() == Thread.currentThread()) mine = true;
                 else others = true;
             }
             if (!others) return !mine;

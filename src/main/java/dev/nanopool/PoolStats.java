@@ -24,7 +24,7 @@ import java.time.Duration;
  * @param waitP99 the 99th percentile of the wait
  * @param waitP999 the 99.9th percentile of the wait
  * @param waitMax the longest wait
- * @param useP50 how long leases lasted: the median of a sample of one in sixteen
+ * @param useP50 how long leases lasted: the median of a sample of one in 64
  * @param useP99 the 99th percentile of that sample
  */
 public record PoolStats(

@@ -3,6 +3,7 @@ package dev.nanopool;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Set;
@@ -45,8 +46,10 @@ final class SessionState {
     private final boolean adaptiveFetch;
     private final AutoSave autosave;
 
-    /** The reported parameters of a clean session. */
+    /** The reported parameters of a clean session, and their values in the driver's order. */
     private Map<String, String> reported;
+
+    private String[] values;
 
     private boolean used; // SQL was sent since the last reset
     private @Nullable String opener; // the last SQL text that was sent outside of a transaction
@@ -68,6 +71,7 @@ final class SessionState {
         adaptiveFetch = connection.getAdaptiveFetch();
         autosave = connection.getAutosave();
         reported = new HashMap<>(connection.getParameterStatuses());
+        values = connection.getParameterStatuses().values().toArray(String[]::new);
     }
 
     void changed(Change change) {
@@ -137,6 +141,7 @@ final class SessionState {
             connection.clearWarnings();
             // What RESET returned to is the session's own from now on: settings of initSql are gone.
             reported = new HashMap<>(connection.getParameterStatuses());
+            values = connection.getParameterStatuses().values().toArray(String[]::new);
             isolation = null;
             schema = null;
         }
@@ -150,6 +155,16 @@ final class SessionState {
         int found = changes.get();
         boolean isUnknown = (found & (Change.UNKNOWN.bit() | Change.UNWRAPPED.bit())) != 0;
         if (mode == ResetMode.ALWAYS || isUnknown) return found | EVERYTHING;
+        found |= reportedChanges();
+        // With pg_temp in the search path, any CREATE makes something temporary.
+        boolean isPathChanged = (found & (Change.SETTINGS.bit() | Change.SCHEMA.bit())) != 0;
+        return isPathChanged ? found | Change.TEMP.bit() : found;
+    }
+
+    /** The changes that the server has reported. */
+    private int reportedChanges() {
+        if (isReportedAsBefore()) return 0;
+        int found = 0;
         for (Map.Entry<String, String> entry : connection.getParameterStatuses().entrySet()) {
             String before = reported.get(entry.getKey());
             if (entry.getValue().equals(before) || GIVEN.contains(entry.getKey())) continue;
@@ -161,9 +176,19 @@ final class SessionState {
                 default -> Change.SETTINGS.bit();
             };
         }
-        // With pg_temp in the search path, any CREATE makes something temporary.
-        boolean isPathChanged = (found & (Change.SETTINGS.bit() | Change.SCHEMA.bit())) != 0;
-        return isPathChanged ? found | Change.TEMP.bit() : found;
+        return found;
+    }
+
+    /** Whether the reports are the very ones of the clean session: the usual case, cheaper to see than which one is not. */
+    @SuppressWarnings("ReferenceEquality") // a new report is a new object
+    private boolean isReportedAsBefore() {
+        Collection<String> now = connection.getParameterStatuses().values();
+        if (now.size() != values.length) return false;
+        int i = 0;
+        for (String value : now) {
+            if (value != values[i++]) return false;
+        }
+        return true;
     }
 
     private static String resetSql(int undo) {

@@ -317,7 +317,7 @@ class LeaseQueueTest {
     // Closed in the middle of the traffic, ten thousand times: everybody leaves, and every item is found afterwards.
     @Test
     void closeMustLetEverybodyLeaveAndLoseNoItem() throws Exception {
-        for (int round = 0; round < 10_000; round++) {
+        for (int round = 0; round < Integer.getInteger("nanopool.stress.rounds", 10_000); round++) {
             var line = new LeaseQueue<Item>(Integer.MAX_VALUE, Clock::nanoTime, () -> {}, () -> {}, () -> false);
             line.give(new Item());
             for (int i = 0; i < 3; i++) {

@@ -41,6 +41,14 @@ public final class FakeServer implements AutoCloseable {
         void run(Client client) throws IOException, InterruptedException;
     }
 
+    /** Is told what the client has executed. */
+    @FunctionalInterface
+    public interface Listener {
+        char statement(String sql) throws IOException;
+    }
+
+    private record Message(char type, String text) {}
+
     public FakeServer(Script script) throws IOException {
         this.script = script;
         this.server = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
@@ -132,9 +140,14 @@ public final class FakeServer implements AutoCloseable {
 
         /** Reads a message; returns its type. */
         public char read() throws IOException {
+            return next().type;
+        }
+
+        private Message next() throws IOException {
             char type = (char) in.readUnsignedByte();
-            in.readFully(new byte[in.readInt() - 4]);
-            return type;
+            byte[] body = new byte[in.readInt() - 4];
+            in.readFully(body);
+            return new Message(type, new String(body, StandardCharsets.UTF_8));
         }
 
         /** As {@link FakeServer#received}. */
@@ -210,6 +223,37 @@ public final class FakeServer implements AutoCloseable {
             while (true) {
                 readStatement();
                 answer();
+            }
+        }
+
+        /**
+         * Answers every statement, until the client leaves: each returns nothing. Whoever listens is told its text first,
+         * may send messages of its own, and says the state of the transaction: {@code I}, {@code T} or {@code E}.
+         */
+        public void serve(Listener listener) throws IOException {
+            char state = 'I';
+            String sql = "";
+            while (true) {
+                Message message = next();
+                switch (message.type) {
+                    case 'P' -> {
+                        sql = message.text.split("\0", -1)[1];
+                        state = listener.statement(sql);
+                        send('1', "");
+                    }
+                    case 'Q' -> {
+                        sql = message.text.split("\0", -1)[0];
+                        state = listener.statement(sql);
+                        send('C', sql.split(" ", 2)[0] + "\0");
+                        send('Z', String.valueOf(state));
+                    }
+                    case 'B' -> send('2', "");
+                    case 'D' -> send('n', "");
+                    case 'E' -> send('C', sql.split(" ", 2)[0] + "\0");
+                    case 'C' -> send('3', "");
+                    case 'S' -> send('Z', String.valueOf(state));
+                    default -> throw new EOFException();
+                }
             }
         }
 

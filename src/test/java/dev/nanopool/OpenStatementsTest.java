@@ -1,0 +1,61 @@
+package dev.nanopool;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.lang.reflect.Proxy;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+class OpenStatementsTest {
+    private final OpenStatements statements = new OpenStatements();
+    private final List<String> closed = new ArrayList<>();
+    private final List<Throwable> failures = new ArrayList<>();
+
+    /** A statement that tells when it is closed, and can do nothing else. */
+    private Statement statement(String name, boolean fails) {
+        return (Statement) Proxy.newProxyInstance(
+                getClass().getClassLoader(), new Class<?>[] {Statement.class}, (proxy, method, arguments) -> {
+                    if (method.getName().equals("hashCode")) return name.hashCode();
+                    assertThat(method.getName()).isEqualTo("close");
+                    closed.add(name);
+                    if (fails) throw new SQLException(name);
+                    return null;
+                });
+    }
+
+    // One is in a field and the others are in a set: no way in or out may forget one, or close it twice.
+    @Test
+    void everyStatementThatIsStillOpenMustBeClosedOnce() {
+        Statement first = statement("first", false);
+        Statement second = statement("second", true);
+        Statement third = statement("third", false);
+        statements.add(first);
+        statements.add(first);
+        statements.add(second);
+        statements.add(third);
+        statements.remove(third);
+        statements.close(failures::add);
+        assertThat(closed).containsExactly("first", "second");
+        assertThat(failures)
+                .singleElement()
+                .satisfies(failure -> assertThat(failure).hasMessage("second"));
+        statements.close(failures::add);
+        assertThat(closed).hasSize(2);
+    }
+
+    @Test
+    void placeOfAClosedStatementMustBeUsedAgain() {
+        Statement first = statement("first", false);
+        Statement second = statement("second", false);
+        Statement third = statement("third", false);
+        statements.add(first);
+        statements.add(second);
+        statements.remove(first);
+        statements.add(third);
+        statements.close(failures::add);
+        assertThat(closed).containsExactlyInAnyOrder("second", "third");
+    }
+}
