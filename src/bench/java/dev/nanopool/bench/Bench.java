@@ -39,13 +39,13 @@ import org.openjdk.jmh.runner.options.VerboseMode;
 /**
  * All benchmarks: {@code mvn -q -Pbench} for a quick look, {@code mvn -q -Pbench -Dbench=full} on a quiet machine for
  * figures that last. {@code -Dbench.parts=cycle,closed} runs some of {@link #PARTS}, {@code
- * -Dbench.contenders=NANOPOOL,HIKARI} some of {@link Contender}. Each point is measured in a JVM of its own, and the
+ * -Dbench.contenders=NANOPOOL,HIKARI} some of {@link Contender}, {@code -Dbench.callers=8,1000} some sizes of the closed loop. Each point is measured in a JVM of its own, and the
  * contenders take turns: A B C, A B C. Results go to {@code target/bench}.
  */
 public final class Bench {
     private static final boolean FULL = System.getProperty("bench", "quick").equals("full");
     private static final int ROUNDS = FULL ? 5 : 1;
-    private static final String SECONDS = FULL ? "4" : "1"; // for each point
+    private static final String SECONDS = FULL ? "3" : "1"; // for each point
     private static final int SIZE = 8;
 
     private interface Part {
@@ -78,8 +78,8 @@ public final class Bench {
     }
 
     public static void main(String[] arguments) throws Exception {
-        Path directory = Files.createDirectories(Path.of("target", "bench"));
-        try (EmbeddedPostgres server = server(directory)) {
+        Path directory = Path.of("target", "bench");
+        try (EmbeddedPostgres server = server()) {
             String url = "jdbc:postgresql://localhost:" + server.getPort() + "/postgres?user=postgres&sslmode=disable";
             Bench bench = new Bench(contenders(), url, new Report(directory, header(url)));
             for (String part : parts()) PARTS.get(part).run(bench);
@@ -106,13 +106,16 @@ public final class Bench {
     private static List<Contender> contenders() {
         List<String> chosen = property("bench.contenders");
         return chosen.isEmpty()
-                ? List.of(Contender.values())
+                ? Stream.of(Contender.values())
+                        .filter(contender -> contender != Contender.NANOPOOL_FIRST)
+                        .toList()
                 : chosen.stream().map(Contender::valueOf).toList();
     }
 
     /** The server of all parts: user postgres by trust, user app by SCRAM. */
-    private static EmbeddedPostgres server(Path directory) throws Exception {
-        Certificates certificates = new Certificates(Files.createTempDirectory(directory, "tls"));
+    private static EmbeddedPostgres server() throws Exception {
+        Path tls = Files.createTempDirectory("nanopool-bench");
+        Certificates certificates = new Certificates(tls);
         certificates.signServer("server");
         EmbeddedPostgres server = EmbeddedPostgres.builder()
                 .setServerConfig("ssl", "on")
@@ -124,6 +127,10 @@ public final class Bench {
                             """);
                 })
                 .start();
+        try (Stream<Path> files = Files.list(tls)) { // the server has copies
+            for (Path file : files.toList()) Files.delete(file);
+        }
+        Files.delete(tls);
         try (Connection direct = server.getPostgresDatabase().getConnection();
                 Statement statement = direct.createStatement()) {
             statement.execute("CREATE ROLE app LOGIN PASSWORD 'secret'");
@@ -176,7 +183,7 @@ public final class Bench {
     }
 
     private static String command() {
-        return Stream.of("bench", "bench.parts", "bench.contenders")
+        return Stream.of("bench", "bench.parts", "bench.contenders", "bench.callers")
                 .filter(name -> !property(name).isEmpty())
                 .map(name -> " -D" + name + "=" + System.getProperty(name))
                 .collect(Collectors.joining());
@@ -239,9 +246,9 @@ public final class Bench {
                 .threads(threads)
                 .forks(1)
                 .warmupIterations(FULL ? 5 : 2)
-                .warmupTime(TimeValue.milliseconds(FULL ? 500 : 200))
+                .warmupTime(TimeValue.milliseconds(FULL ? 400 : 200))
                 .measurementIterations(FULL ? 5 : 2)
-                .measurementTime(TimeValue.milliseconds(FULL ? 500 : 300))
+                .measurementTime(TimeValue.milliseconds(300))
                 .timeout(TimeValue.seconds(30))
                 .addProfiler(GCProfiler.class)
                 .jvmArgsAppend("-Xms1g", "-Xmx4g", "-Dbench.url=" + url)
@@ -260,12 +267,11 @@ public final class Bench {
     }
 
     private void closed(boolean checks) throws Exception {
-        String[] callers = checks
-                ? new String[] {"1000"}
-                : FULL
-                        ? new String[] {"1", "8", "100", "1000", "10000", "100000"}
-                        : new String[] {"8", "1000", "10000"};
-        String[] points = Stream.of(callers).map(n -> n + "=" + n).toArray(String[]::new);
+        List<String> callers = checks ? List.of("1000") : property("bench.callers");
+        if (callers.isEmpty()) {
+            callers = FULL ? List.of("1", "8", "100", "1000", "10000", "100000") : List.of("8", "1000", "10000");
+        }
+        String[] points = callers.stream().map(n -> n + "=" + n).toArray(String[]::new);
         Table table = new Table("callers", "op/s");
         for (int round = 1; round <= ROUNDS; round++) {
             for (Contender contender : contenders) {
@@ -329,8 +335,9 @@ public final class Bench {
 
     private void startup() throws Exception {
         String tls = url.replace("user=postgres&sslmode=disable", "user=app&password=secret&sslmode=require");
-        List<Contender> pools =
-                contenders.stream().filter(c -> c != Contender.RAW).toList();
+        List<Contender> pools = Stream.concat(Stream.of(Contender.NANOPOOL_FIRST), contenders.stream())
+                .filter(c -> c != Contender.RAW)
+                .toList();
         Table table = new Table("", "last ms");
         for (int round = 1; round <= 3 * ROUNDS; round++) {
             for (Contender pool : pools) measure(table, round, pool, "startup", new Settings(tls, 16));
@@ -372,13 +379,13 @@ public final class Bench {
             }
         }
         report.add("Rotation", """
-                An open loop of 10,000 requests/s, undisturbed and while each connection is replaced once a second. Waits count
+                An open loop of 5,000 requests/s, undisturbed and while each connection is replaced once a second. Waits count
                 as in the open loop.""", table.markdown());
     }
 
     private void rotation(Table table, int round, Contender contender) throws Exception {
         progress(round, "rotation", contender);
-        String point = "10000";
+        String point = "5000";
         try {
             Settings brief = new Settings(url, SIZE, false, Duration.ofSeconds(1));
             var rotated =

@@ -100,6 +100,6 @@ public class Cycle {
     private void inParallel(int count, Callable<Void> task) throws InterruptedException, ExecutionException {
         List<FutureTask<Void>> tasks = new ArrayList<>(count);
         for (int i = 0; i < count; i++) tasks.add(Load.inVirtualThread(task));
-        Load.join(tasks, source);
+        Load.join(tasks, source, 10);
     }
 }

@@ -106,12 +106,10 @@ public final class Load {
 
     private void closed(Map<String, Integer> points) throws Exception {
         try (Source pool = contender.open(settings)) {
-            boolean first = true;
+            double warmUp = 2 + seconds; // compiles the code
             for (var point : points.entrySet()) {
-                // Long enough to compile the code, and to serve every caller once.
-                double warmUp = Math.max(first ? 1 + seconds : 1, point.getValue() * 30e-6);
                 closed(pool, point.getKey(), point.getValue(), warmUp);
-                first = false;
+                warmUp = 1;
             }
         }
     }
@@ -123,30 +121,26 @@ public final class Load {
             threads = Math.min(callers, settings.size());
             while (sources.size() < threads) sources.add(contender.start(settings));
         }
-        phase = Phase.WARM_UP;
         int[] served = new int[threads];
-        CountDownLatch begun = new CountDownLatch(threads);
-        List<FutureTask<?>> tasks = new ArrayList<>();
-        for (int i = 0; i < threads; i++) {
-            int caller = i;
-            Source source = sources.get(caller % sources.size());
-            tasks.add(inVirtualThread(() -> {
-                begun.countDown();
-                while (phase != Phase.OVER) {
-                    if (request(source, System.nanoTime())) served[caller]++;
-                }
-                return null;
-            }));
+        // By short-lived callers, and on all branches: a method that is compiled while a thread is in it, or turns out
+        // to be
+        // compiled with too little in mind, is interpreted by that thread to its end.
+        int fewLeases = Math.clamp(20_000 / threads, 1, 50);
+        for (double end = System.nanoTime() + warmUp * 1e9; System.nanoTime() < end; ) {
+            phase = phase == Phase.WARM_UP ? Phase.MEASURED : Phase.WARM_UP;
+            join(callers(sources, served, fewLeases), pool, 100);
         }
-        begun.await();
-        sleep(warmUp);
+        phase = Phase.WARM_UP;
+        Arrays.fill(served, 0);
+        List<FutureTask<?>> tasks = callers(sources, served, Integer.MAX_VALUE);
+        sleep(Math.max(1, threads * 30e-6)); // all run
         waits.reset();
         Usage usage = new Usage();
         phase = Phase.MEASURED;
         sleep(seconds);
         phase = Phase.OVER; // who still waits is served, and that wait counts
         usage.end();
-        join(tasks, pool);
+        join(tasks, pool, 100);
         for (Source source : sources.subList(1, sources.size())) source.close();
 
         long total = Arrays.stream(served).asLongStream().sum();
@@ -156,6 +150,21 @@ public final class Load {
         metrics.put("served least", (double) Arrays.stream(served).min().orElseThrow());
         metrics.put("most", (double) Arrays.stream(served).max().orElseThrow());
         result(point, metrics);
+    }
+
+    private List<FutureTask<?>> callers(List<Source> sources, int[] served, int leases) {
+        List<FutureTask<?>> tasks = new ArrayList<>();
+        for (int i = 0; i < served.length; i++) {
+            int caller = i;
+            Source source = sources.get(caller % sources.size());
+            tasks.add(inVirtualThread(() -> {
+                for (int n = 0; n < leases && phase != Phase.OVER; n++) {
+                    if (request(source, System.nanoTime())) served[caller]++;
+                }
+                return null;
+            }));
+        }
+        return tasks;
     }
 
     /** One lease. Answers whether it counts: it has ended in the measured time. */
@@ -186,8 +195,8 @@ public final class Load {
     private void saturated(Map<String, Integer> points) throws Exception {
         var point = points.entrySet().iterator().next();
         try (Source pool = contender.open(settings)) {
-            for (int i = 0; i < point.getValue(); i++) startNext(pool);
-            sleep(1.5);
+            startAll(pool, point.getValue());
+            sleep(1 + 2 * seconds);
             waits.reset();
             Usage usage = new Usage();
             phase = Phase.MEASURED;
@@ -199,6 +208,10 @@ public final class Load {
             putWaits(metrics);
             result(point.getKey(), metrics);
         }
+    }
+
+    private void startAll(Source pool, int count) {
+        for (int i = 0; i < count; i++) startNext(pool);
     }
 
     /** A request that starts the next one when it ends. */
@@ -224,7 +237,10 @@ public final class Load {
     private void open(Map<String, Integer> points, String question) throws Exception {
         sql = question;
         try (Source pool = contender.open(settings)) {
-            arrivals(pool, points.values().iterator().next(), 1);
+            startAll(pool, 100);
+            sleep(2 + seconds); // compiles the code
+            phase = Phase.OVER;
+            drain(pool);
             for (var point : points.entrySet()) open(pool, point.getKey(), point.getValue());
         }
     }
@@ -334,6 +350,7 @@ public final class Load {
                 return usable - start;
             }));
         }
+        join(tasks, pool, 2_000);
         long first = Long.MAX_VALUE;
         long last = 0;
         for (FutureTask<Long> task : tasks) {
@@ -437,12 +454,13 @@ public final class Load {
         return task;
     }
 
-    /** Waits until all have ended. */
-    static void join(List<? extends FutureTask<?>> tasks, Source pool) throws InterruptedException, ExecutionException {
+    /** Waits until all have ended; whenever one has not after so many milliseconds, gives the pool a nudge. */
+    static void join(List<? extends FutureTask<?>> tasks, Source pool, long millis)
+            throws InterruptedException, ExecutionException {
         for (FutureTask<?> task : tasks) {
             while (!task.isDone()) {
                 try {
-                    task.get(100, TimeUnit.MILLISECONDS);
+                    task.get(millis, TimeUnit.MILLISECONDS);
                 } catch (TimeoutException e) {
                     nudge(pool);
                 }
