@@ -22,6 +22,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.LongAdder;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -68,6 +69,7 @@ class SoakTest extends PoolTestBase {
     private final LongAdder failures = new LongAdder();
     private final List<Thread> callers = new ArrayList<>();
     private volatile boolean isOver;
+    private volatile @Nullable SQLException lastFailure;
 
     private void transfer(Pool pool, int from, int to) throws SQLException {
         try (Connection client = pool.client(Duration.ofSeconds(2))) {
@@ -93,6 +95,7 @@ class SoakTest extends PoolTestBase {
                 transfer(pool, from, (from + 1 + random.nextInt(ACCOUNTS - 1)) % ACCOUNTS);
                 transfers.increment();
             } catch (SQLException e) {
+                lastFailure = e;
                 failures.increment(); // whether it was committed is unknown; either way the total is the same
                 var unused = Thread.interrupted();
             }
@@ -166,6 +169,8 @@ class SoakTest extends PoolTestBase {
                     direct,
                     "CREATE TABLE account AS SELECT id, 1000 AS balance FROM generate_series(0, " + (ACCOUNTS - 1)
                             + ") id; ALTER TABLE account ADD PRIMARY KEY (id)");
+            // The server commits asynchronously: a crash within its first half second would take the table along.
+            TestServer.execute(direct, "CHECKPOINT");
         }
         FaultProxy proxy = proxy();
         Pool pool = open(config(proxy).size(SIZE));
@@ -182,7 +187,9 @@ class SoakTest extends PoolTestBase {
                 happen(trouble, random, pool, proxy);
                 pass(Duration.ofMillis(random.nextInt(400)));
                 long before = transfers.sum();
-                Await.until("callers are served after " + trouble + ", seed " + SEED, () -> transfers.sum() > before);
+                Await.untilEmpty(
+                        "callers are served after " + trouble + ", seed " + SEED,
+                        () -> transfers.sum() > before ? "" : "none is, the last failed with " + lastFailure);
                 if (heapBefore == 0 && System.nanoTime() - start > DURATION.toNanos() / 4) {
                     heapBefore = usedMebibytes(); // once everything is loaded and compiled
                     threadsBefore = Thread.getAllStackTraces().size();
