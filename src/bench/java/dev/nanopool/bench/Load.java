@@ -5,7 +5,6 @@ import dev.nanopool.bench.Contender.Settings;
 import dev.nanopool.bench.Contender.Source;
 import java.lang.management.ManagementFactory;
 import java.sql.Connection;
-import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
@@ -27,6 +26,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.ToLongFunction;
 import java.util.stream.IntStream;
 import org.HdrHistogram.Histogram;
 import org.HdrHistogram.Recorder;
@@ -289,43 +289,46 @@ public final class Load {
         }
     }
 
-    // Rows: a prepared statement per lease, which reads a table of 1,000 rows and 5 columns.
+    // Rows: a prepared statement per lease, in turn with the raw driver, which reads the same rows.
 
     private void rows() throws Exception {
-        waits.reset();
-        try (Source pool = contender.open(settings)) {
+        var reader = RowReader.alone();
+        var rawReader = RowReader.alone();
+        Recorder rawTimes = new Recorder(TimeUnit.MINUTES.toNanos(10), 3);
+        try (Source pool = contender.open(settings);
+                Source raw = Contender.RAW.open(settings)) {
             long sum = 0;
-            for (long end = System.nanoTime() + (long) 2e9; System.nanoTime() < end; ) sum += rows(pool);
-            for (long end = System.nanoTime() + (long) (seconds * 1e9); System.nanoTime() < end; ) {
-                long start = System.nanoTime();
-                sum += rows(pool);
-                waits.recordValue(System.nanoTime() - start);
+            for (long end = System.nanoTime() + (long) 3e9; System.nanoTime() < end; ) {
+                sum += rows(pool, reader, waits) - rows(raw, rawReader, rawTimes);
             }
-            if (sum == 0) throw new IllegalStateException("no rows");
-            Histogram times = waits.getIntervalHistogram();
-            Map<String, Double> metrics = new LinkedHashMap<>();
-            metrics.put("p10 us", times.getValueAtPercentile(10) / 1e3); // least disturbed by others
-            metrics.put("median us", times.getValueAtPercentile(50) / 1e3);
-            metrics.put("mean us", times.getMean() / 1e3);
-            result("1,000 x 5", metrics);
+            waits.reset();
+            rawTimes.reset();
+            for (long end = System.nanoTime() + (long) (2 * seconds * 1e9); System.nanoTime() < end; ) {
+                sum += rows(pool, reader, waits) - rows(raw, rawReader, rawTimes);
+                sum += rows(raw, rawReader, rawTimes) - rows(pool, reader, waits);
+            }
+            if (sum != 0) throw new IllegalStateException("the rows differ");
         }
+        Histogram times = waits.getIntervalHistogram();
+        Histogram rawHistogram = rawTimes.getIntervalHistogram();
+        double median = times.getValueAtPercentile(50) / 1e3;
+        double rawMedian = rawHistogram.getValueAtPercentile(50) / 1e3;
+        Map<String, Double> metrics = new LinkedHashMap<>();
+        metrics.put("median us", median);
+        metrics.put("raw driver's", rawMedian);
+        metrics.put("median / raw", median / rawMedian);
+        metrics.put("mean / raw", times.getMean() / rawHistogram.getMean());
+        result("1,000 x 5", metrics);
     }
 
-    private static long rows(Source pool) throws Exception {
-        Connection connection = pool.borrow();
-        try (PreparedStatement select =
-                connection.prepareStatement("SELECT id, amount, name, ratio, at FROM bench_rows WHERE id > ?")) {
-            select.setInt(1, 0);
-            long sum = 0;
-            try (ResultSet row = select.executeQuery()) {
-                while (row.next()) {
-                    sum += row.getInt(1) + row.getLong(2) + row.getString(3).length();
-                    sum += (long) row.getDouble(4) + row.getTimestamp(5).getTime();
-                }
-            }
-            return sum;
+    private static long rows(Source source, ToLongFunction<Connection> reader, Recorder times) throws Exception {
+        long start = System.nanoTime();
+        Connection connection = source.borrow();
+        try {
+            return reader.applyAsLong(connection);
         } finally {
-            pool.giveBack(connection);
+            source.giveBack(connection);
+            times.recordValue(System.nanoTime() - start);
         }
     }
 
