@@ -27,10 +27,6 @@ import org.postgresql.core.BaseConnection;
 final class Connector {
     private static final Driver DRIVER = new Driver();
 
-    // The driver's first connection loads and initialises hundreds of classes. A virtual thread that waits for another
-    // thread's class initialisation pins its carrier, so the first one of the JVM belongs to a platform thread.
-    private static volatile boolean warm;
-
     private final PoolConfig config;
     private final String url;
     private final Properties properties = new Properties();
@@ -167,8 +163,11 @@ final class Connector {
     Opened open() throws SQLException {
         var attempt = new PoolSocketFactory.Attempt();
         var result = new CompletableFuture<Opened>();
-        var builder = warm ? Thread.ofVirtual() : Thread.ofPlatform().daemon();
-        Thread thread = builder.name("nanopool-" + config.name + "-connect").unstarted(() -> {
+        // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers off
+        // its
+        // carrier; and whoever waits for another thread's class initialisation, as at the start, would pin it.
+        var builder = Thread.ofPlatform().daemon().name("nanopool-" + config.name + "-connect");
+        Thread thread = builder.unstarted(() -> {
             try {
                 Opened opened = open(attempt);
                 if (!result.complete(opened)) opened.abort(); // too late
@@ -235,7 +234,6 @@ final class Connector {
                     statement.execute(config.initSql);
                 }
             }
-            warm = true;
             return opened;
         } catch (Throwable e) {
             opened.abort();

@@ -106,7 +106,7 @@ public final class Pool implements AutoCloseable {
         boolean started = false;
         try {
             supply.begin(config.size);
-            // The first one alone: it warms the driver's classes up, and if it fails, so would the others.
+            // The first one alone: if it fails, so would the others.
             if (config.minIdle > 0) queue.give(supply.connect());
             var failed = new AtomicBoolean();
             List<Future<@Nullable Void>> rest = openAll(config.minIdle - 1, failed);
