@@ -163,9 +163,8 @@ final class Connector {
     Opened open() throws SQLException {
         var attempt = new PoolSocketFactory.Attempt();
         var result = new CompletableFuture<Opened>();
-        // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers off
-        // its
-        // carrier; and whoever waits for another thread's class initialisation, as at the start, would pin it.
+        // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
+        // off its carrier; and whoever waits for another thread's class initialisation, as at the start, would pin it.
         var builder = Thread.ofPlatform().daemon().name("nanopool-" + config.name + "-connect");
         Thread thread = builder.unstarted(() -> {
             try {
