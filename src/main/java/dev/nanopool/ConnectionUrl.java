@@ -258,7 +258,8 @@ final class ConnectionUrl {
         String lower = name.toLowerCase(Locale.ROOT);
         if (CLASS_NAMES.contains(lower)) {
             throw refused(
-                    name, "names a class, which a URL must not do; if it is wanted, use PoolConfig.driverProperty");
+                    name,
+                    "names a class, which a URL must not do; if the pool allows it, PoolConfig.driverProperty takes it");
         }
         checkSupported("url: parameter", name);
         switch (name) {
@@ -322,7 +323,7 @@ final class ConnectionUrl {
     /** A parameter for a message: by name if that cannot be a piece of a password. */
     private String shown(String name) {
         boolean secret = doubtful || !name.matches("[A-Za-z]\\w{0,40}") || (passwordInQuery && !isKnown(name));
-        return secret ? "a parameter" : "parameter \"" + name + "\"";
+        return secret ? "a parameter (not shown: it may be a piece of the password)" : "parameter \"" + name + "\"";
     }
 
     private static boolean isKnown(String name) {

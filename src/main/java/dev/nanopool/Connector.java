@@ -11,6 +11,7 @@ import java.sql.Statement;
 import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
@@ -184,11 +185,11 @@ final class Connector {
         try {
             return result.get(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
         } catch (ExecutionException e) {
-            if (e.getCause() instanceof Error cause) throw cause;
-            failure = e.getCause() instanceof SQLException cause
-                    ? cause
-                    : new SQLException(
-                            config.name + ": opening a connection failed: " + e.getCause(), "08001", e.getCause());
+            Throwable cause = Objects.requireNonNull(e.getCause());
+            // Not its message: it comes from the supplier of the credentials, perhaps with one in it.
+            String what = config.name + ": opening a connection failed: "
+                    + cause.getClass().getName();
+            failure = cause instanceof SQLException drivers ? drivers : new SQLException(what, "08001", cause);
         } catch (TimeoutException e) {
             failure = new SQLTransientConnectionException(
                     "%s: no connection to %s within %d ms (connectTimeout)"

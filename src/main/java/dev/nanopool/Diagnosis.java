@@ -54,17 +54,12 @@ final class Diagnosis {
     PoolExhaustedException explain(Refused refused, PoolStats stats, long waitedNanos, long timeoutNanos) {
         List<Holder> holders = recentHolders();
         OpenFailure failure = events.lastFailure();
-        StringBuilder message = new StringBuilder(
-                "%s: no connection within %d ms (timeout %d ms), place %d in the line; max %d, active %d, idle %d, pending %d"
-                        .formatted(
-                                config.name,
-                                waitedNanos / 1_000_000,
-                                timeoutNanos / 1_000_000,
-                                refused.place,
-                                stats.size(),
-                                stats.active(),
-                                stats.idle(),
-                                stats.pending()));
+        StringBuilder message = new StringBuilder("%s: no connection within %d ms (timeout %d ms)"
+                .formatted(config.name, waitedNanos / 1_000_000, timeoutNanos / 1_000_000));
+        if (refused.place > 0) message.append(", place %d in the line".formatted(refused.place));
+        if (refused.reason == Reason.QUEUE_FULL) message.append(", maxWaiters %d".formatted(config.maxWaiters));
+        message.append("; max %d, active %d, idle %d, pending %d"
+                .formatted(stats.size(), stats.active(), stats.idle(), stats.pending()));
         if (supply.isSuspended()) message.append("; the pool is suspended");
         if (supply.effectiveSize() < supply.size()) {
             message.append("; the server lets in %d at present".formatted(supply.effectiveSize()));
@@ -82,13 +77,13 @@ final class Diagnosis {
         if (holders.size() > MOST_HOLDERS) message.append("; and so on: holders()");
         return new PoolExhaustedException(
                 message.append('.').toString(),
-                verdict(refused.reason, holders, waitedNanos),
+                verdict(refused.reason, holders, timeoutNanos),
                 stats,
                 holders,
                 failure == null ? null : failure.cause());
     }
 
-    private Verdict verdict(Reason reason, List<Holder> holders, long waitedNanos) {
+    private Verdict verdict(Reason reason, List<Holder> holders, long timeoutNanos) {
         if (reason == Reason.DATABASE_DOWN) return Verdict.DATABASE_DOWN;
         if (reason == Reason.DEADLOCK || isDeadlock()) return Verdict.DEADLOCK;
         // Nobody holds one, and yet there is none: the server answers neither those that ask for one nor the pool.
@@ -98,7 +93,7 @@ final class Diagnosis {
             if (lease != null && !lease.owner().isAlive()) return Verdict.LEAK;
         }
         long slow = holders.stream()
-                .filter(holder -> holder.heldFor().toNanos() >= waitedNanos)
+                .filter(holder -> holder.heldFor().toNanos() >= timeoutNanos)
                 .count();
         return slow > 0 && slow * 2 >= holders.size() ? Verdict.SLOW_HOLDERS : Verdict.OVERLOAD;
     }

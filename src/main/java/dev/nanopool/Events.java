@@ -135,7 +135,8 @@ final class Events {
         if (!sites.add(site)) return;
         log(
                 Level.WARNING,
-                "a client was closed in a transaction, which is rolled back; closed at " + site + "; begun by: " + sql);
+                "a client was closed in a transaction, which is rolled back; closed at "
+                        + site); // SQL may have secrets
         tell(to -> to.transactionLeftOpen(pool, site, sql));
     }
 
@@ -150,7 +151,7 @@ final class Events {
     private void tell(Consumer<PoolListener> event) {
         try {
             event.accept(listener);
-        } catch (RuntimeException e) {
+        } catch (Throwable e) { // whatever it is: here may be between a permit and its connection
             LOGGER.log(Level.WARNING, () -> pool + ": the listener failed", e);
         }
     }

@@ -46,7 +46,6 @@ final class LeaseQueue<T> {
     private final LongSupplier clock; // nanoseconds since the pool began: never negative, so that < compares
     private final Runnable vacancy; // takes over a permit to which nothing idle belongs
     private final Runnable putBack = this::release; // what else can be done with such a permit
-
     private final BooleanSupplier deadlock; // whether the calling thread, which is in the line, waits for itself
 
     LeaseQueue(int maxWaiters, LongSupplier clock, Runnable vacancy, Runnable alarm, BooleanSupplier deadlock) {
@@ -63,10 +62,10 @@ final class LeaseQueue<T> {
         return waiters.isEmpty() ? takeIdle() : null;
     }
 
-    /** As {@link #tryTake}, for who does not wait: where nothing is idle and something may be opened, that begins. */
+    /** As {@link #tryTake}, for who does not wait: a permit to which nothing idle belongs goes to {@code opening}. */
     @Nullable
-    T tryTakeOrOpen() {
-        return waiters.isEmpty() ? available(vacancy) : null;
+    T tryTakeOrOpen(Runnable opening) {
+        return waiters.isEmpty() ? available(opening) : null;
     }
 
     /** Waits in the line until an item, a refusal or an interrupt comes. The housekeeper keeps the deadline. */

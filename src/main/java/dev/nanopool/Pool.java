@@ -30,6 +30,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Pool implements AutoCloseable {
     private static final Duration DRAIN = Duration.ofSeconds(5);
+    private static final Duration LONGEST = Duration.ofDays(365);
 
     private final PoolConfig config;
     private final LeaseQueue<PhysicalConnection> queue; // who gets which connection when
@@ -176,18 +177,20 @@ public final class Pool implements AutoCloseable {
     /**
      * As {@link #client()}, with a timeout of its own.
      *
-     * @param timeout kept to within 20 ms; zero: does not wait
+     * @param timeout kept to within 20 ms; zero: does not wait; more than 365 days: 365 days
      * @return the client
      * @throws SQLException as {@link #client()}
      * @throws IllegalArgumentException if the timeout is negative
      */
     public Connection client(Duration timeout) throws SQLException {
-        if (timeout.isNegative())
-            throw new IllegalArgumentException("timeout: " + timeout + " is negative; must be 0 or more");
-        return lease(
-                timeout.compareTo(Duration.ofDays(365)) > 0
-                        ? Duration.ofDays(365).toNanos()
-                        : timeout.toNanos());
+        return lease(nanos("timeout", timeout));
+    }
+
+    /** A time to wait; what is longer than the longest time that is told apart from for ever, is that. */
+    private static long nanos(String name, Duration time) {
+        if (time.isNegative())
+            throw new IllegalArgumentException(name + ": " + time + " is negative; must be 0 or more");
+        return (time.compareTo(LONGEST) > 0 ? LONGEST : time).toNanos();
     }
 
     /**
@@ -197,8 +200,8 @@ public final class Pool implements AutoCloseable {
      * @throws SQLNonTransientConnectionException if the pool is closed; SQLState 08003
      */
     public Optional<Connection> tryClient() throws SQLException {
-        PhysicalConnection connection = queue.tryTakeOrOpen();
-        while (connection != null && !health.isFit(connection, false)) connection = queue.tryTakeOrOpen();
+        PhysicalConnection connection = queue.tryTakeOrOpen(supply::open);
+        while (connection != null && !health.isFit(connection, false)) connection = queue.tryTakeOrOpen(supply::open);
         if (connection == null && supply.isClosed()) throw closedException();
         return connection == null ? Optional.empty() : Optional.of(lend(connection));
     }
@@ -236,7 +239,8 @@ public final class Pool implements AutoCloseable {
             PhysicalConnection connection;
             do {
                 if (timeoutNanos > 0) connection = queue.take(startNanos + timeoutNanos);
-                else if ((connection = queue.tryTakeOrOpen()) == null) throw new Refused(Reason.TIMED_OUT, 0);
+                else if ((connection = queue.tryTakeOrOpen(supply::open)) == null)
+                    throw new Refused(Reason.TIMED_OUT, 0);
             } while (!health.isFit(connection, timeoutNanos > 0));
             events.waited.increment();
             events.waits.record(Clock.nanoTime() - startNanos);
@@ -334,8 +338,8 @@ public final class Pool implements AutoCloseable {
      */
     public void retire(Connection client) throws SQLException {
         if (!(client instanceof ClientConnection own)) {
-            throw new IllegalArgumentException(
-                    "client: a " + client.getClass().getName() + " is not a client of this pool");
+            throw new IllegalArgumentException("client: a " + client.getClass().getName()
+                    + " is not a client of a nanopool; unwrap what a framework has put around it");
         }
         own.physical().retired = true;
     }
@@ -366,16 +370,21 @@ public final class Pool implements AutoCloseable {
      * connections are cut and their statements cancelled. Afterwards no socket and no thread of the pool is left. Closing
      * it again does nothing but wait.
      *
+     * <p>If the thread is interrupted, before or meanwhile, leases are not waited for any longer; everything else is done
+     * all the same, and the interrupt flag is set at the end.
+     *
      * @param drain how long to wait for leases, 0 or more; leases of the calling thread are not waited for
      * @return whether all leases ended by themselves
+     * @throws IllegalArgumentException if {@code drain} is negative; the pool stays open
      */
     public boolean close(Duration drain) {
+        long drainNanos = nanos("drain", drain);
         queue.close();
         health.close();
         boolean drained = false;
         boolean interrupted = Thread.interrupted(); // ends the waiting for leases, and nothing else
         try {
-            drained = !interrupted && awaitLeases(drain);
+            drained = !interrupted && awaitLeases(drainNanos);
         } catch (InterruptedException e) {
             interrupted = true;
         }
@@ -403,8 +412,8 @@ public final class Pool implements AutoCloseable {
     }
 
     /** Waits until no lease is left but those of this thread. */
-    private boolean awaitLeases(Duration drain) throws InterruptedException {
-        long deadline = Clock.nanoTime() + drain.toNanos();
+    private boolean awaitLeases(long drainNanos) throws InterruptedException {
+        long deadline = Clock.nanoTime() + drainNanos;
         while (!supply.awaitClosed(Math.clamp(deadline - Clock.nanoTime(), 0, 10_000_000))) {
             boolean mine = false;
             boolean others = false;

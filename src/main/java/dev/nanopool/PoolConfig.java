@@ -208,7 +208,7 @@ public final class PoolConfig {
          * How long opening a connection may take, from the first packet until it is usable. Default: the URL's
          * {@code connect_timeout}, else 10 s.
          *
-         * @param connectTimeout from 100 ms
+         * @param connectTimeout from 100 ms to 365 days
          * @return this
          */
         public Builder connectTimeout(Duration connectTimeout) {
@@ -232,7 +232,7 @@ public final class PoolConfig {
          * on, at random, it is replaced at a moment when nobody waits: one at a time, closed first, since the server must
          * never see more than {@code size} sessions, and not while the database lets nobody in. Default: 30 min.
          *
-         * @param maxLifetime from 1 s
+         * @param maxLifetime from 1 s to 365 days
          * @return this
          */
         public Builder maxLifetime(Duration maxLifetime) {
@@ -245,7 +245,7 @@ public final class PoolConfig {
          * {@code minIdle}. Callers take turns at all connections, so what counts is how many were idle all the time.
          * Default: 10 min.
          *
-         * @param idleTimeout from 1 s
+         * @param idleTimeout from 1 s to 365 days
          * @return this
          */
         public Builder idleTimeout(Duration idleTimeout) {
@@ -257,7 +257,7 @@ public final class PoolConfig {
          * How long a connection may be idle until the pool asks the server, by an empty query in the background, whether it
          * is still there: keeps firewalls from forgetting it. Default: 2 min.
          *
-         * @param keepalive from 1 s; zero: never
+         * @param keepalive from 1 s to 365 days; zero: never
          * @return this
          */
         public Builder keepalive(Duration keepalive) {
@@ -270,7 +270,7 @@ public final class PoolConfig {
          * unless it waits for the server: a slow query is no leak. Also has each lease remember where it began, which costs
          * some microseconds. Default: zero, off. A client that nobody can reach any more is found without it.
          *
-         * @param leakThreshold from 1 s; zero: off
+         * @param leakThreshold from 1 s to 365 days; zero: off
          * @return this
          */
         public Builder leakThreshold(Duration leakThreshold) {

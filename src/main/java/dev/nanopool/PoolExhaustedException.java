@@ -8,7 +8,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Thrown when a caller gets no connection in time, or is refused at once. SQLState 08001. Says why: {@link #verdict()},
- * and the message with the numbers. The cause is the last failure to open a connection, where that has to do with it.
+ * and the message with the numbers. The cause is the last failure to open a connection, if there is one: a server that is
+ * silent gives none.
  */
 public final class PoolExhaustedException extends SQLTransientConnectionException {
     private static final long serialVersionUID = 1;
@@ -23,8 +24,8 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
         DEADLOCK("every lease's thread itself waits here for another: lease one client per task, or hand it down"),
         /** Leases come and go, but there are more callers than the pool can serve in time. */
         OVERLOAD("more callers than the pool can serve in time: limit the load, or shorten the leases"),
-        /** The database lets nobody in at present. */
-        DATABASE_DOWN("the database lets nobody in: see the cause");
+        /** The database lets nobody in at present, or does not answer. */
+        DATABASE_DOWN("the database lets nobody in, or does not answer: see the cause, if there is one");
 
         private final String advice;
 
@@ -73,7 +74,7 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
     }
 
     /**
-     * Returns the pool's numbers when the exception was made.
+     * Returns the pool's numbers at the time when the exception was made.
      *
      * @return the numbers; null after deserialization
      */
@@ -84,7 +85,7 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
     /**
      * Returns who held the connections when the exception was made.
      *
-     * @return one for each lease, possibly empty
+     * @return one for each lease, possibly empty; as it was up to 0.1 s before; empty after deserialization
      */
     public List<Holder> holders() {
         return holders == null ? List.of() : holders;

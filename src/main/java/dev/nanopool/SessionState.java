@@ -118,6 +118,7 @@ final class SessionState {
         if (!used && changes.get() == 0) return isIdle();
         if (!isIdle() || (changesInServer() & ~local) != 0) return false;
         resetDriver(changes.get());
+        if (mode == ResetMode.NONE) forget(); // what the lease changed stays
         used = false;
         changes.set(0);
         return true;
@@ -142,9 +143,8 @@ final class SessionState {
             // What RESET returned to is the session's own from now on: settings of initSql are gone.
             reported = new HashMap<>(connection.getParameterStatuses());
             values = connection.getParameterStatuses().values().toArray(String[]::new);
-            isolation = null;
-            schema = null;
         }
+        if (mode == ResetMode.NONE || !sql.isEmpty()) forget();
         used = false;
         changes.set(0);
     }
@@ -257,6 +257,11 @@ final class SessionState {
     @Nullable
     String knownSchema() {
         return isPristine() ? schema : null;
+    }
+
+    private void forget() {
+        isolation = null;
+        schema = null;
     }
 
     void learnIsolation(int level) {

@@ -273,15 +273,20 @@ final class Supply {
 
     // Permits without a connection
 
-    /** Takes over a permit without a connection. */
+    /** Takes over a permit without a connection: one is opened if somebody waits. */
     void vacancy() {
-        background.run("open", this::open);
+        background.run("open", () -> open(false));
+    }
+
+    /** The same for a caller who does not wait, but may come again: one is opened in any case. */
+    void open() {
+        background.run("open", () -> open(true));
     }
 
     /** Decides what becomes of a permit without a connection. */
     private void settle() {
         if (dropSurplus()) return;
-        open();
+        open(false);
     }
 
     /** Takes the caller's permit out of circulation if there are too many. */
@@ -297,12 +302,12 @@ final class Supply {
         return false;
     }
 
-    /** Holds a permit, and opens a connection for it as long as somebody wants one. */
-    private void open() {
+    /** Holds a permit, and opens a connection for it as long as somebody wants one; {@code asked}: or tries once. */
+    private void open(boolean asked) {
         opening.incrementAndGet();
         try {
             for (int failures = 0; !dropSurplus(); failures++) {
-                if (!isWanted()) {
+                if (!isWanted() && (failures > 0 || !asked)) {
                     queue.release();
                     return;
                 }
@@ -342,7 +347,7 @@ final class Supply {
             raise();
             endBackOff();
             return true;
-        } catch (SQLException | RuntimeException e) {
+        } catch (SQLException | RuntimeException | Error e) { // credentials and drivers are other people's code
             if (state == State.CLOSED) return false;
             events.openFailed(e);
             if (e instanceof SQLException refusal) {
@@ -365,7 +370,7 @@ final class Supply {
         PhysicalConnection connection;
         try {
             connection = new PhysicalConnection(raw, config, Clock.nanoTime(), current);
-        } catch (SQLException | RuntimeException e) {
+        } catch (SQLException | RuntimeException | Error e) {
             raw.abort(); // it broke meanwhile, and nobody else knows of it
             throw e;
         }

@@ -328,7 +328,7 @@ public final class LeaseQueueStress {
         @Actor
         public void take() {
             for (int i = 0; i < 4; i++) {
-                if (queue.tryTakeOrOpen() != null) taken++;
+                if (queue.tryTakeOrOpen(vacancies::incrementAndGet) != null) taken++;
             }
         }
 

@@ -114,7 +114,7 @@ public class LeaseQueueModel {
     /** Waits for nobody. */
     @Operation
     public void borrowIfIdle() {
-        Item item = queue.tryTakeOrOpen();
+        Item item = queue.tryTakeOrOpen(this::opened);
         if (item != null) use(item);
     }
 
@@ -122,7 +122,8 @@ public class LeaseQueueModel {
     @Operation
     public void borrowAll() {
         List<Item> all = new ArrayList<>();
-        for (Item item = queue.tryTakeOrOpen(); item != null; item = queue.tryTakeOrOpen()) all.add(item);
+        for (Item item = queue.tryTakeOrOpen(this::opened); item != null; item = queue.tryTakeOrOpen(this::opened))
+            all.add(item);
         all.forEach(this::use);
     }
 

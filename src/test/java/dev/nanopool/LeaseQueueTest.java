@@ -86,8 +86,8 @@ class LeaseQueueTest {
         assertThat(vacancies)
                 .as("who is going to wait has it opened when it waits")
                 .hasValue(0);
-        assertThat(queue.tryTakeOrOpen()).isNull();
-        assertThat(queue.tryTakeOrOpen()).isNull();
+        assertThat(queue.tryTakeOrOpen(vacancies::incrementAndGet)).isNull();
+        assertThat(queue.tryTakeOrOpen(vacancies::incrementAndGet)).isNull();
         assertThat(vacancies).hasValue(1);
     }
 

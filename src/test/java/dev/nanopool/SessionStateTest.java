@@ -330,6 +330,21 @@ class SessionStateTest {
         assertThat(reset()).isEmpty();
     }
 
+    // What a lease has changed stays, and the next one must not be told what was true before.
+    @Test
+    void modeNoneMustRememberNothingBetweenLeases() throws Exception {
+        mode(ResetMode.NONE, false);
+        session.learnIsolation(Connection.TRANSACTION_READ_COMMITTED);
+        session.learnSchema("public");
+        session.changed(Change.ISOLATION);
+        assertThat(session.resetLocally()).isTrue();
+        assertKnown(null, null);
+        session.learnSchema("public");
+        session.changed(Change.SCHEMA);
+        assertThat(reset()).isEmpty();
+        assertKnown(null, null);
+    }
+
     // Transactions
 
     @ParameterizedTest

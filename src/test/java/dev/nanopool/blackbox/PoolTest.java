@@ -15,6 +15,7 @@ import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashSet;
@@ -26,6 +27,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.postgresql.PGConnection;
 
@@ -115,15 +117,26 @@ class PoolTest extends PoolTestBase {
     @Test
     void callerBeyondMaxWaitersMustBeRefusedAtOnce() throws Exception {
         Pool pool = open(config().size(1).maxWaiters(1));
-        Connection held = pool.client();
+        var leased = new CountDownLatch(1);
+        var refused = new CountDownLatch(1);
+        threads.start(
+                () -> { // another thread, which lives on: else it would be a deadlock, or a leak
+                    try (Connection held = pool.client()) {
+                        leased.countDown();
+                        refused.await();
+                        assertThat(held.isClosed()).isFalse();
+                    }
+                });
+        leased.await();
         threads.start(() -> pool.client().close());
         Await.until("one waits", () -> pool.stats().pending() == 1);
         assertThatThrownBy(pool::client)
                 .isInstanceOfSatisfying(
                         PoolExhaustedException.class,
-                        e -> assertThat(e.verdict()).isNotNull());
+                        e -> assertThat(e.verdict()).isEqualTo(Verdict.OVERLOAD))
+                .hasMessageContaining("(timeout 5000 ms), place 2 in the line, maxWaiters 1; max 1, active 1");
         assertThat(pool.stats().rejected()).isEqualTo(1);
-        held.close();
+        refused.countDown();
     }
 
     @Test
@@ -191,6 +204,19 @@ class PoolTest extends PoolTestBase {
         assertThat(pool.close(Duration.ofMinutes(1))).isFalse();
         assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(30));
         assertThat(held.isClosed()).isTrue();
+    }
+
+    // A time that cannot be is refused before anything is closed; one that no clock can count is the longest there is.
+    @Test
+    void closeMustRefuseANegativeDrainAndTakeAnEndlessOne() throws Exception {
+        Pool pool = open(1);
+        assertThatThrownBy(() -> pool.close(Duration.ofMillis(-1)))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("drain: PT-0.001S is negative");
+        try (Connection client = pool.client(ChronoUnit.FOREVER.getDuration())) {
+            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+        }
+        assertThat(pool.close(ChronoUnit.FOREVER.getDuration())).isTrue();
     }
 
     // An interrupt ends the waiting for leases; sockets and threads end all the same, and the flag stays.
@@ -315,6 +341,59 @@ class PoolTest extends PoolTestBase {
             assertThat(pool.stats().opened()).isEqualTo(i);
         }
         for (Connection client : clients) client.close();
+    }
+
+    // Who does not wait gets nothing at first, but what it would need is opened meanwhile.
+    @Test
+    void elasticPoolMustOpenForCallersThatDoNotWait() throws Exception {
+        Pool pool = open(config().size(2).minIdle(0));
+        assertThat(pool.tryClient()).isEmpty();
+        Await.until("one is opened", () -> pool.stats().idle() == 1);
+        try (Connection first = pool.client(Duration.ZERO)) {
+            assertThatThrownBy(() -> pool.client(Duration.ZERO))
+                    .isInstanceOf(PoolExhaustedException.class)
+                    .hasMessageContaining("(timeout 0 ms); max 2");
+            Await.until("another one is opened", () -> pool.stats().idle() == 1);
+            pool.client(Duration.ZERO).close();
+            assertThat(TestServer.query(first, "SELECT 1")).isEqualTo("1");
+        }
+        assertThat(pool.stats().opened()).isEqualTo(2);
+    }
+
+    // Other people's code may fail in any way: no permit and no connection is lost to it.
+    @Test
+    void errorOfTheListenerMustCostNothing() throws Exception {
+        var told = new AtomicInteger();
+        Pool pool = open(config().size(2).minIdle(0).listener(new PoolListener() {
+            @Override
+            public void opened(String name, int backendPid, Duration took) {
+                fail();
+            }
+
+            @Override
+            public void closed(String name, int backendPid, CloseReason reason) {
+                fail();
+            }
+
+            @Override
+            public void transactionLeftOpen(String name, String site, @Nullable String sql) {
+                fail();
+            }
+
+            private void fail() {
+                told.incrementAndGet();
+                throw new AssertionError("the listener's");
+            }
+        }));
+        try (Connection client = pool.client()) {
+            client.setAutoCommit(false);
+            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+            pool.retire(client);
+        }
+        Await.until("it is closed", () -> pool.stats().closed() == 1);
+        pool.client().close();
+        awaitBalance(pool);
+        assertThat(told).as("opened, left open, closed, opened").hasValue(4);
     }
 
     // The drop-in door: the same leases through a DataSource.
