@@ -7,7 +7,10 @@ import org.postgresql.copy.CopyManager;
 import org.postgresql.copy.CopyOperation;
 import org.postgresql.copy.CopyOut;
 
-/** The driver's copy manager, which lets the pool know of a COPY that is still open when the client is closed. */
+/**
+ * The driver's copy manager, which lets the pool know of a COPY that is still open when the client is closed. What copies
+ * from or to a stream is made of what is here.
+ */
 final class ClientCopyManager extends CopyManager {
     private final ClientConnection client;
 
@@ -16,26 +19,37 @@ final class ClientCopyManager extends CopyManager {
         this.client = client;
     }
 
-    private <T extends CopyOperation> T begun(T copy) throws SQLException {
-        client.physical().copy = copy;
-        return copy;
+    private interface Begin {
+        CopyOperation run() throws SQLException;
+    }
+
+    private ClientCopy begin(String sql, Begin begin) throws SQLException {
+        client.sql(sql);
+        PhysicalConnection physical = client.enter();
+        try {
+            var copy = new ClientCopy(client, begin.run());
+            physical.copy = copy;
+            return copy;
+        } catch (SQLException | RuntimeException | Error e) {
+            physical.note(e);
+            throw e;
+        } finally {
+            client.exit(physical);
+        }
     }
 
     @Override
     public CopyIn copyIn(String sql) throws SQLException {
-        client.physical(); // fails if the client is closed
-        return begun(super.copyIn(sql));
+        return begin(sql, () -> super.copyIn(sql));
     }
 
     @Override
     public CopyOut copyOut(String sql) throws SQLException {
-        client.physical();
-        return begun(super.copyOut(sql));
+        return begin(sql, () -> super.copyOut(sql));
     }
 
     @Override
     public CopyDual copyDual(String sql) throws SQLException {
-        client.physical();
-        return begun(super.copyDual(sql));
+        return begin(sql, () -> super.copyDual(sql));
     }
 }

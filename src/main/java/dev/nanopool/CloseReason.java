@@ -20,7 +20,7 @@ public enum CloseReason {
     RESET_FAILED("reset failed"),
     /** Its server is not what {@code target_session_attrs} asks for any more: promoted, demoted, or made read-only. */
     WRONG_ROLE("wrong role"),
-    /** It was older than {@code maxLifetime}. */
+    /** It had reached {@code maxLifetime}, or 75 to 100 % of it at a moment when nobody waited. */
     MAX_LIFETIME("max lifetime reached"),
     /** It was not needed for {@code idleTimeout}. */
     IDLE_TIMEOUT("idle timeout reached"),

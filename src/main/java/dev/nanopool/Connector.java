@@ -49,9 +49,9 @@ final class Connector {
         properties.putAll(config.url.properties);
         properties.putAll(config.driverProperties);
         set(PGProperty.SSL_MODE, config.tls.sslmode());
-        set(
-                PGProperty.CONNECT_TIMEOUT,
-                Long.toString(config.connectTimeout.plusMillis(999).toSeconds()));
+        // The driver counts in milliseconds, by an int; the real deadline is the pool's.
+        long seconds = Math.min(config.connectTimeout.plusMillis(999).toSeconds(), Integer.MAX_VALUE / 1_000);
+        set(PGProperty.CONNECT_TIMEOUT, Long.toString(seconds));
         set(PGProperty.LOGIN_TIMEOUT, "0"); // it costs a platform thread for each connection, and is no real deadline
         if (isSystemRoots(config)) {
             properties.remove(PGProperty.SSL_ROOT_CERT.getName());
@@ -95,6 +95,13 @@ final class Connector {
             Map.entry("PGPORT", "the URL"),
             Map.entry("PGDBNAME", "the URL"));
 
+    /** Parameters that the driver sends at login itself, so that those of the options have no effect, and what to do. */
+    private static final Map<String, String> DRIVERS_OWN = Map.of(
+            "timezone", "it is the JVM's; change that, or use initSql",
+            "datestyle", "it reads ISO only; leave it out",
+            "client_encoding", "it reads UTF8 only; leave it out",
+            "extra_float_digits", "use initSql");
+
     /** Refuses what would silently have no effect, above all TLS settings of which one part would not be checked. */
     static void check(PoolConfig config) {
         for (String name : config.driverProperties.keySet()) {
@@ -106,6 +113,16 @@ final class Connector {
         }
         Map<String, String> given = new HashMap<>(config.url.properties);
         given.putAll(config.driverProperties);
+        for (String name : config.parameters.keySet()) {
+            String why = DRIVERS_OWN.get(name.toLowerCase(Locale.ROOT));
+            if (why != null) {
+                throw new IllegalArgumentException("parameter: \"" + name + "\" is set by the driver: " + why);
+            }
+            if (name.equalsIgnoreCase("search_path") && given.containsKey("currentSchema")) {
+                throw new IllegalArgumentException("parameter: \"" + name
+                        + "\" contradicts currentSchema in the URL or driverProperty; leave one of them out");
+            }
+        }
         TlsMode tls = config.tls;
         if ("direct".equals(given.get("sslNegotiation")) && tls.compareTo(TlsMode.REQUIRE) < 0) {
             throw new IllegalArgumentException(
@@ -178,8 +195,14 @@ final class Connector {
             }
         });
         thread.setContextClassLoader(Connector.class.getClassLoader()); // where the driver finds the socket factory
-        thread.start();
         attempts.put(thread, result);
+        try {
+            thread.start();
+        } catch (Error e) { // the system has no more threads
+            attempts.remove(thread);
+            attempt.end();
+            throw e;
+        }
         if (closed) result.completeExceptionally(closedException()); // whoever closes looks at the attempts after that
         SQLException failure;
         try {

@@ -33,13 +33,14 @@ final class Diagnosis {
 
     /**
      * Whether the calling thread, which waits, holds a lease, and every other lease's thread waits, too: then nobody will
-     * give one back. Unless another thread uses the lease, or its client is forgotten, and about to be taken back.
+     * give one back. Unless another thread has used the client, or it is forgotten, and about to be taken back.
      */
     boolean isDeadlock() {
         boolean isMine = false;
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease;
-            if (lease == null || lease.client() == null || connection.isBusy()) return false; // mostly the first
+            if (lease == null || lease.client() == null || connection.isBusy() || connection.shared)
+                return false; // mostly the first
             isMine |= lease.owner() == Thread.currentThread();
         }
         if (!isMine || supply.connections().size() < supply.size()) return false; // one more may be opened

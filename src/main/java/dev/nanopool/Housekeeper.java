@@ -78,14 +78,15 @@ final class Housekeeper {
         while (!stopped) {
             long now = Clock.nanoTime();
             clock.tick(now);
-            long wait = Math.min(queue.expire(now) - now, TICK_NANOS);
+            long wait = TICK_NANOS;
             try {
+                wait = Math.min(queue.expire(now) - now, wait);
                 watchdog.enforce(now);
                 if (now - sweptNanos >= SWEEP_NANOS) {
                     sweptNanos = now;
                     sweep(now);
                 }
-            } catch (RuntimeException e) { // the clock must go on: callers' deadlines depend on it
+            } catch (RuntimeException | Error e) { // the clock must go on: callers' deadlines depend on it
                 LOGGER.log(System.Logger.Level.ERROR, () -> config.name + ": bug: the housekeeper failed", e);
             }
             LockSupport.parkNanos(this, Math.max(wait, LINE_NANOS));
@@ -99,6 +100,7 @@ final class Housekeeper {
 
     private void sweep(long now) {
         if (supply.opening() == 0) supply.raise();
+        supply.adjust();
         for (PhysicalConnection connection : supply.connections()) lookForLeak(connection, now);
         List<PhysicalConnection> idle = supply.takeIdle();
         int surplus = surplus(idle.size(), now);

@@ -73,6 +73,7 @@ final class LeaseQueue<T> {
         int place = pending.incrementAndGet();
         try {
             if (place > maxWaiters) throw new Refused(Reason.QUEUE_FULL, place);
+            if (closed) throw new Refused(Reason.CLOSED, place); // nobody would take it out of the line again
             var waiter = new Waiter(clock.getAsLong(), deadlineNanos);
             waiters.add(waiter); // THEN look: whether the queue is closed, and for items
             if (closed) waiter.answer(Reason.CLOSED);

@@ -31,7 +31,11 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     private static final Map<String, String> ELSEWHERE = Map.of(
             "user", "username",
             "password", "password",
+            "ssl", "tlsMode",
             "sslmode", "tlsMode",
+            "pghost", "jdbcUrl",
+            "pgport", "jdbcUrl",
+            "pgdbname", "jdbcUrl",
             "connecttimeout", "connectTimeout in the URL",
             "logintimeout", "connectTimeout in the URL");
 

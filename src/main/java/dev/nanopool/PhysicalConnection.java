@@ -17,7 +17,6 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReadWriteLock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.jspecify.annotations.Nullable;
-import org.postgresql.copy.CopyOperation;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.util.PSQLException;
 import org.postgresql.util.ServerErrorMessage;
@@ -41,6 +40,7 @@ final class PhysicalConnection {
     final BaseConnection connection;
     final SessionState session;
     final int backendPid;
+    final long beganNanos; // when opening it began
     final long openedNanos;
     final long expiresNanos; // from then on it is replaced when nobody waits
     final int generation;
@@ -80,8 +80,11 @@ final class PhysicalConnection {
 
     private volatile @Nullable Throwable failure;
 
+    /** A thread other than the one that leased it has used the client: its owner may wait, and yet it comes back. */
+    volatile boolean shared;
+
     /** The last COPY that the lease began. */
-    volatile @Nullable CopyOperation copy;
+    volatile @Nullable ClientCopy copy;
 
     /** A cancel may have been sent for a statement of the lease: it must not meet a statement of the next. */
     volatile boolean cancelled;
@@ -92,11 +95,13 @@ final class PhysicalConnection {
     private final AtomicInteger speaking = new AtomicInteger(); // threads that wait for the server's answer
     private final @Nullable PeekableSocket socket; // below TLS; null if the user has a socket factory of its own
 
-    PhysicalConnection(Connector.Opened opened, PoolConfig config, long nowNanos, int generation) throws SQLException {
+    PhysicalConnection(Connector.Opened opened, PoolConfig config, long beganNanos, long nowNanos, int generation)
+            throws SQLException {
         this.connection = opened.connection();
         this.socket = opened.socket();
         this.session = new SessionState(connection, config.resetMode, opened.readOnlyInServer());
         this.backendPid = connection.getBackendPID();
+        this.beganNanos = beganNanos;
         this.openedNanos = nowNanos;
         this.idleNanos = nowNanos;
         this.provenNanos = nowNanos;
@@ -128,11 +133,13 @@ final class PhysicalConnection {
         if (borrowed != null) borrowed = null;
         if (suspected != null) suspected = null;
         if (copy != null) copy = null;
+        if (shared) shared = false;
     }
 
     /** A thread is about to speak to the server for this client. False: it must not, the client was closed meanwhile. */
     boolean enter(ClientConnection client) {
         speaking.incrementAndGet(); // THEN look whether the lease goes on; who ends it looks here after ending it
+        if (client.owner() != Thread.currentThread()) shared = true;
         if (!client.isEnded()) return true;
         speaking.decrementAndGet();
         return false;
@@ -142,10 +149,10 @@ final class PhysicalConnection {
         speaking.decrementAndGet();
     }
 
-    /** Whether the connection is in use though its lease has ended: by another thread, or by a COPY left open. */
+    /** Whether the connection is in use, perhaps though its lease has ended: by a thread, or by a COPY left open. */
     boolean isBusy() {
-        CopyOperation last = copy;
-        return speaking.get() != 0 || (last != null && last.isActive());
+        ClientCopy last = copy;
+        return speaking.get() != 0 || (last != null && last.isOpen());
     }
 
     /** Sends a cancel for what the lease executes; does nothing once the lease has ended. Blocks until it is sent. */

@@ -14,6 +14,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 
@@ -22,8 +23,9 @@ import org.jspecify.annotations.Nullable;
  *
  * {@snippet class="dev.nanopool.examples.ReadmeExample" region="example"}
  *
- * <p>Thread-safe; made for virtual threads, works with all. Callers are served first come, first served. The pool opens all
- * its connections at the start, replaces those that break, and lends none twice at a time.
+ * <p>Thread-safe; made for virtual threads, works with all. Callers are served first come, first served. The pool opens its
+ * connections at the start ({@code minIdle} of them: all, unless configured), replaces those that break, and lends none
+ * twice at a time.
  *
  * <p><i>Memory effects:</i> what a thread did before closing its client happens-before what the next client of the same
  * connection does: by {@code LeaseQueue.give} and {@code take}.
@@ -31,6 +33,7 @@ import org.jspecify.annotations.Nullable;
 public final class Pool implements AutoCloseable {
     private static final Duration DRAIN = Duration.ofSeconds(5);
     private static final Duration LONGEST = Duration.ofDays(365);
+    private static final long LOOK_NANOS = Duration.ofMillis(10).toNanos(); // between two looks of who closes
 
     private final PoolConfig config;
     private final LeaseQueue<PhysicalConnection> queue; // who gets which connection when
@@ -48,7 +51,7 @@ public final class Pool implements AutoCloseable {
         this.isTracing = !config.leakThreshold.isZero();
         this.events = new Events(config.name, config.listener);
         this.queue = new LeaseQueue<>(
-                config.maxWaiters, Clock::nanoTime, this::openOne, this::wakeHousekeeper, this::isDeadlock);
+                config.maxWaiters, Clock::nanoTime, this::openForWaiter, this::wakeHousekeeper, this::isDeadlock);
         var connector = new Connector(config);
         var watchdog = new Watchdog();
         var background = new Background(config.name);
@@ -61,7 +64,7 @@ public final class Pool implements AutoCloseable {
 
     // What the queue calls: by these names, since the parts do not exist yet when it is made.
 
-    private void openOne() {
+    private void openForWaiter() {
         supply.vacancy();
     }
 
@@ -74,7 +77,7 @@ public final class Pool implements AutoCloseable {
     }
 
     /**
-     * Opens a pool and all its connections.
+     * Opens a pool and all its connections. Blocks as {@link #create(PoolConfig)}.
      *
      * @param url a libpq URI or a {@code jdbc:postgresql:} URL
      * @param tls how connections are encrypted
@@ -93,8 +96,8 @@ public final class Pool implements AutoCloseable {
      *
      * @param config what the pool is made of
      * @return the pool
-     * @throws SQLException the driver's, if a connection cannot be opened; all others are closed again. SQLState 08000 with
-     *     the interrupt flag set, if the thread is interrupted
+     * @throws SQLException the driver's, if a connection cannot be opened; all others are closed again. SQLState 08001 if
+     *     {@code connectTimeout} has passed; 08000 with the interrupt flag set, if the thread is interrupted
      */
     public static Pool create(PoolConfig config) throws SQLException {
         Pool pool = new Pool(config);
@@ -103,14 +106,14 @@ public final class Pool implements AutoCloseable {
     }
 
     private void start() throws SQLException {
-        housekeeper.start();
         boolean started = false;
+        var given = new AtomicInteger(); // permits that are not this method's any more
+        supply.begin(config.size);
+        housekeeper.start();
         try {
-            supply.begin(config.size);
             // The first one alone: if it fails, so would the others.
-            if (config.minIdle > 0) queue.give(supply.connect());
-            var failed = new AtomicBoolean();
-            List<Future<@Nullable Void>> rest = openAll(config.minIdle - 1, failed);
+            if (config.minIdle > 0) openOne(given);
+            List<Future<@Nullable Void>> rest = openAll(config.minIdle - 1, given);
             SQLException failure = null;
             for (Future<@Nullable Void> future : rest) {
                 try {
@@ -120,6 +123,7 @@ public final class Pool implements AutoCloseable {
                 }
             }
             if (failure != null) throw failure;
+            given.set(config.size);
             for (int i = config.minIdle; i < config.size; i++) queue.release();
             started = true;
         } catch (InterruptedException e) {
@@ -127,20 +131,28 @@ public final class Pool implements AutoCloseable {
             throw new SQLException(name() + ": interrupted while opening the pool", "08000", e);
         } finally {
             if (!started) {
-                supply.begin(supply.connections().size());
+                supply.forgo(config.size - given.get());
                 close(Duration.ZERO);
             }
         }
     }
 
-    private List<Future<@Nullable Void>> openAll(int count, AtomicBoolean failed) throws InterruptedException {
+    /** Opens one, which belongs to the pool at once: an interrupt must not lose it. */
+    private void openOne(AtomicInteger given) throws SQLException {
+        PhysicalConnection connection = supply.connect();
+        given.getAndIncrement();
+        queue.give(connection);
+    }
+
+    private List<Future<@Nullable Void>> openAll(int count, AtomicInteger given) throws InterruptedException {
+        var failed = new AtomicBoolean();
         var connects = new Semaphore(config.connectParallelism);
         List<Callable<@Nullable Void>> tasks = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             tasks.add(() -> {
                 connects.acquire();
                 try {
-                    if (!failed.get()) queue.give(supply.connect()); // at once: an interrupt must not lose it
+                    if (!failed.get()) openOne(given);
                     return null;
                 } catch (Throwable e) {
                     failed.set(true);
@@ -194,7 +206,9 @@ public final class Pool implements AutoCloseable {
     }
 
     /**
-     * Leases a connection if one is idle and nobody waits. Never blocks.
+     * Leases a connection if one is idle and nobody waits. Never blocks. Where the pool may grow, a connection is opened in
+     * the background for who comes next. Empty as well at a moment when idle connections are being looked at, once a
+     * second.
      *
      * @return the client, or empty
      * @throws SQLNonTransientConnectionException if the pool is closed; SQLState 08003
@@ -309,7 +323,8 @@ public final class Pool implements AutoCloseable {
 
     /**
      * Changes how many connections the pool may hold. Returns at once: a smaller pool closes idle connections now and
-     * leased ones when they come back, a larger one opens more in the background.
+     * leased ones when they come back, a larger one opens more in the background when callers wait for them.
+     * {@code minIdle} stays.
      *
      * @param newSize from 1 to 10,000
      * @throws IllegalArgumentException if it is out of bounds
@@ -322,8 +337,8 @@ public final class Pool implements AutoCloseable {
     }
 
     /**
-     * Replaces every connection that is open now, one at a time: idle ones soon, leased ones when they come back. Returns
-     * at once.
+     * Replaces every connection that is open now, one at a time: idle ones within a second, leased ones when they come back.
+     * Returns at once.
      */
     public void refresh() {
         supply.refresh();
@@ -352,7 +367,10 @@ public final class Pool implements AutoCloseable {
         supply.suspend();
     }
 
-    /** Ends {@link #suspend}: opens the connections again, in the background. */
+    /**
+     * Ends {@link #suspend}: opens the connections again, in the background. Returns at once; does nothing if the pool is
+     * not suspended.
+     */
     public void resume() {
         supply.resume();
     }
@@ -367,14 +385,15 @@ public final class Pool implements AutoCloseable {
 
     /**
      * Closes the pool: whoever waits is refused at once, leases may go on until {@code drain} has passed, then their
-     * connections are cut and their statements cancelled. Afterwards no socket and no thread of the pool is left. Closing
-     * it again does nothing but wait.
+     * connections are cut and their statements cancelled. Afterwards no socket and no thread of the pool is left; blocks
+     * for {@code drain} at most, and until all sockets are closed, which is bounded by {@code connectTimeout} + 5 s and
+     * logged if it takes longer. Closing it again waits as well, and cuts when the shorter drain is over.
      *
      * <p>If the thread is interrupted, before or meanwhile, leases are not waited for any longer; everything else is done
      * all the same, and the interrupt flag is set at the end.
      *
      * @param drain how long to wait for leases, 0 or more; leases of the calling thread are not waited for
-     * @return whether all leases ended by themselves
+     * @return whether all leases ended by themselves; false, too, if the thread was interrupted
      * @throws IllegalArgumentException if {@code drain} is negative; the pool stays open
      */
     public boolean close(Duration drain) {
@@ -388,9 +407,8 @@ public final class Pool implements AutoCloseable {
         } catch (InterruptedException e) {
             interrupted = true;
         }
-        if (!drained) supply.connections().forEach(this::cut);
         try {
-            if (!supply.awaitClosed(config.connectTimeout.plus(DRAIN).toNanos())) events.notClosed(supply.capacity());
+            if (!awaitClosed(!drained)) events.notClosed(supply.capacity());
         } catch (InterruptedException e) {
             interrupted = true;
         }
@@ -401,6 +419,16 @@ public final class Pool implements AutoCloseable {
         }
         if (interrupted) Thread.currentThread().interrupt();
         return drained;
+    }
+
+    /** Waits until all sockets are closed; with {@code cut}, ends all leases, those included that begin only now. */
+    private boolean awaitClosed(boolean cut) throws InterruptedException {
+        long deadline = Clock.nanoTime() + config.connectTimeout.plus(DRAIN).toNanos();
+        do {
+            if (cut) supply.connections().forEach(this::cut);
+            if (supply.awaitClosed(LOOK_NANOS)) return true;
+        } while (Clock.nanoTime() < deadline);
+        return false;
     }
 
     private void cut(PhysicalConnection connection) {
@@ -414,14 +442,13 @@ public final class Pool implements AutoCloseable {
     /** Waits until no lease is left but those of this thread. */
     private boolean awaitLeases(long drainNanos) throws InterruptedException {
         long deadline = Clock.nanoTime() + drainNanos;
-        while (!supply.awaitClosed(Math.clamp(deadline - Clock.nanoTime(), 0, 10_000_000))) {
+        while (!supply.awaitClosed(Math.clamp(deadline - Clock.nanoTime(), 0, LOOK_NANOS))) {
             boolean mine = false;
             boolean others = false;
             for (PhysicalConnection connection : supply.connections()) {
                 Lease lease = connection.lease;
-                if (lease == null) continue;
-                if (lease.owner() == Thread.currentThread()) mine = true;
-                else others = true;
+                if (lease != null && lease.owner() == Thread.currentThread()) mine = true;
+                else if (lease != null || !connection.isServiced) others = true; // or handed to a caller just now
             }
             if (!others) return !mine;
             if (Clock.nanoTime() - deadline >= 0) return false;
@@ -432,7 +459,7 @@ public final class Pool implements AutoCloseable {
     // What the pool tells
 
     /**
-     * Returns a view of this pool for code that wants a {@code DataSource}. Closing the pool ends it.
+     * Returns a view of this pool for code that wants a {@code DataSource}. Thread-safe; closing the pool ends it.
      *
      * @return the data source; all are equivalent
      */

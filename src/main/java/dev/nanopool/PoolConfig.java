@@ -172,7 +172,8 @@ public final class PoolConfig {
 
         /**
          * How many connections the pool keeps open though nobody uses them. Default: {@code size}, a pool of fixed size,
-         * which is what most servers want.
+         * which is what most servers want. With 0, {@link Pool#create} opens none, and does not find out whether there is a
+         * server.
          *
          * @param minIdle from 0 to {@code size}
          * @return this
@@ -183,7 +184,8 @@ public final class PoolConfig {
         }
 
         /**
-         * How long {@link Pool#client()} waits. Default: 5 s. Zero: it does not wait.
+         * How long {@link Pool#client()} waits. Default: 5 s. Zero: it does not wait; where the pool may grow, a connection
+         * is opened in the background for who comes next.
          *
          * @param acquireTimeout kept to within 20 ms; at most 365 days
          * @return this
@@ -194,9 +196,10 @@ public final class PoolConfig {
         }
 
         /**
-         * How many callers may wait; one more is refused at once. Default: no bound.
+         * How many callers may wait, those included for whom a connection is just being opened; one more is refused at
+         * once. Default: no bound.
          *
-         * @param maxWaiters 0 or more; 0 means nobody waits
+         * @param maxWaiters 0 or more; 0 means nobody waits, so that the pool never has more than {@code minIdle}
          * @return this
          */
         public Builder maxWaiters(int maxWaiters) {
@@ -205,8 +208,8 @@ public final class PoolConfig {
         }
 
         /**
-         * How long opening a connection may take, from the first packet until it is usable. Default: the URL's
-         * {@code connect_timeout}, else 10 s.
+         * How long opening a connection may take, from asking for the credentials until {@code initSql} has run, with all
+         * hosts of the URL together. Default: the URL's {@code connect_timeout}, if it is not 0, else 10 s.
          *
          * @param connectTimeout from 100 ms to 365 days
          * @return this
@@ -279,10 +282,12 @@ public final class PoolConfig {
         }
 
         /**
-         * The pool's name in messages, thread names and statistics. Default: {@code nanopool-1} and so on.
+         * The pool's name in messages, thread names and statistics, and as {@code application_name} unless the URL has
+         * one. Default: {@code nanopool-1} and so on.
          *
          * @param name not blank
          * @return this
+         * @throws IllegalArgumentException if it is blank
          */
         public Builder name(String name) {
             if (name.isBlank()) throw new IllegalArgumentException("name: must not be blank");
@@ -292,8 +297,9 @@ public final class PoolConfig {
 
         /**
          * Where user and password come from. Default: the URL. Asked for each connection that is opened, on a thread
-         * of the pool, possibly by several at once; it may block, within {@code connectTimeout}. Asked once more where the
-         * server refuses the password (28P01): it may have been changed meanwhile.
+         * of the pool, possibly by several at once; it may block, and is interrupted when {@code connectTimeout} has passed
+         * or the pool is closed. Asked once more where the server refuses the password (28P01): it may have been changed
+         * meanwhile. Whatever it throws is an attempt that has failed.
          *
          * @param credentials asked before each login
          * @return this
@@ -305,37 +311,45 @@ public final class PoolConfig {
 
         /**
          * Sets a server parameter as the session's default: it travels in the startup packet, costs no round trip, and
-         * {@code RESET} returns to it. For example {@code statement_timeout}, {@code search_path}.
+         * {@code RESET} returns to it. For example {@code statement_timeout}, {@code search_path}. {@link #build} refuses
+         * what the driver sets at login itself: {@code TimeZone}, {@code DateStyle}, {@code client_encoding},
+         * {@code extra_float_digits}.
          *
          * @param name the server's parameter
-         * @param value its value, as {@code SET} would take it
+         * @param value its value, as {@code SET} would take it, without quotes around it
          * @return this
+         * @throws IllegalArgumentException if the name is none
          */
         public Builder parameter(String name, String value) {
             if (!name.matches("[A-Za-z_][\\w.]*")) {
-                throw new IllegalArgumentException("parameter: \"" + name + "\" is not a name of a server parameter");
+                throw new IllegalArgumentException("parameter: \"" + name
+                        + "\" is not a name of a server parameter; must be of letters, digits, '_' and '.'");
             }
             parameters.put(name, Objects.requireNonNull(value, "value"));
             return this;
         }
 
         /**
-         * Sets a property of the driver, such as {@code prepareThreshold}. Wins over the URL.
+         * Sets a property of the driver, such as {@code prepareThreshold}. Wins over the URL. {@link #build} refuses those
+         * that the pool sets itself, such as {@code user} and {@code sslmode}.
          *
-         * @param name pgJDBC's name of the property
+         * @param name pgJDBC's name of the property, case included
          * @param value its value
          * @return this
+         * @throws IllegalArgumentException if the driver has no property of that name
          */
         public Builder driverProperty(String name, String value) {
             if (!Connector.isDriverProperty(name)) {
-                throw new IllegalArgumentException("driverProperty: \"" + name + "\" is not a property of the driver");
+                throw new IllegalArgumentException("driverProperty: \"" + name
+                        + "\" is not a property of the driver; must be one of pgJDBC's, case included");
             }
             driverProperties.put(name, Objects.requireNonNull(value, "value"));
             return this;
         }
 
         /**
-         * SQL to run once on each new connection. Default: none. Session defaults are better set by {@link #parameter}:
+         * SQL to run once on each new connection, within {@code connectTimeout}; where it fails, the connection is not
+         * opened. Default: none. Session defaults are better set by {@link #parameter}:
          * what this sets is undone for good when a lease changes a parameter and {@code RESET ALL} follows.
          *
          * @param initSql one or more statements

@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
  * Told what happens to the pool's connections. Every method does nothing by default.
  *
  * <p>Called by threads of the pool and of its callers, several at once: implementations are thread-safe and return soon,
- * since whatever comes next waits for them. What they throw is logged and ignored.
+ * since whatever comes next waits for them. Whatever they throw is logged and ignored.
  */
 public interface PoolListener {
     /**
@@ -16,15 +16,16 @@ public interface PoolListener {
      *
      * @param pool the pool's name
      * @param backendPid the process id of its server process
-     * @param took from the first packet until it was usable
+     * @param took from asking for the credentials until it was usable, {@code initSql} included
      */
     default void opened(String pool, int backendPid, Duration took) {}
 
     /**
-     * An attempt to open a connection failed.
+     * An attempt to open a connection failed. Not told of failures of {@link Pool#create}, which throws them.
      *
      * @param pool the pool's name
-     * @param cause the driver's exception
+     * @param cause the driver's exception; the pool's own if {@code connectTimeout} has passed or the supplier of the
+     *     credentials has failed
      */
     default void openFailed(String pool, Throwable cause) {}
 
@@ -38,7 +39,8 @@ public interface PoolListener {
     default void closed(String pool, int backendPid, CloseReason reason) {}
 
     /**
-     * A connection broke, and will be replaced.
+     * A connection broke, and will be replaced. Not told of one whose socket was closed by its user's interrupt: see
+     * {@link #closed} and {@link CloseReason#INTERRUPTED}.
      *
      * @param pool the pool's name
      * @param backendPid the process id of its server process
@@ -58,11 +60,13 @@ public interface PoolListener {
     default void leaked(String pool, Holder holder, boolean isCertain) {}
 
     /**
-     * A client was closed in the middle of a transaction, which was rolled back. Told once for each place in the code.
+     * A client was closed in the middle of a transaction, which is going to be rolled back. Told by the thread that closes,
+     * once for each place in the code, up to 1,000 places.
      *
      * @param pool the pool's name
      * @param site the place that closed the client: class, method, file and line
-     * @param sql the SQL text that began the transaction, as far as it is known; else null
+     * @param sql the SQL text that began the transaction, as far as it is known; else null. As it was sent: there may be
+     *     secrets in it
      */
     default void transactionLeftOpen(String pool, String site, @Nullable String sql) {}
 

@@ -11,16 +11,17 @@ import java.time.Duration;
  * @param active connections leased
  * @param idle connections ready to be leased: open, not leased, and not being reset, validated or closed
  * @param pending callers that wait
- * @param opening connections being opened
+ * @param opening connections being opened, or to be opened again after a failure
  * @param leasesGranted leases since the start
  * @param timeouts callers whose deadline passed
- * @param rejected callers refused for another reason: too many waiters, database down, pool closed
+ * @param rejected callers refused for another reason: too many waiters, deadlock, database down, pool closed
  * @param opened connections opened
  * @param closed connections closed, for any reason
  * @param lost connections that broke
- * @param leaked leases told of as leaked, certain or suspected
+ * @param leaked how often a lease was told of as leaked, certain or suspected
  * @param reset leases after which something had to be undone on the server
- * @param waitP50 how long callers waited: the median, zero for those who did not have to wait
+ * @param waitP50 how long callers that got a connection waited, since the pool began, to within 6 %: the median, zero for
+ *     those who did not have to wait
  * @param waitP99 the 99th percentile of the wait
  * @param waitP999 the 99.9th percentile of the wait
  * @param waitMax the longest wait

@@ -119,6 +119,7 @@ final class SessionState {
         if (!isIdle() || (changesInServer() & ~local) != 0) return false;
         resetDriver(changes.get());
         if (mode == ResetMode.NONE) forget(); // what the lease changed stays
+        opener = null;
         used = false;
         changes.set(0);
         return true;
@@ -145,6 +146,7 @@ final class SessionState {
             values = connection.getParameterStatuses().values().toArray(String[]::new);
         }
         if (mode == ResetMode.NONE || !sql.isEmpty()) forget();
+        opener = null;
         used = false;
         changes.set(0);
     }

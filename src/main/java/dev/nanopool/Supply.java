@@ -13,6 +13,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.UnaryOperator;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How many connections there are: opens them, closes them, replaces them, and says how many there may be. Thread-safe.
@@ -120,26 +122,31 @@ final class Supply {
         capacity.set(permits);
     }
 
+    /** Takes permits out of circulation again that the caller has not used. */
+    void forgo(int permits) {
+        capacity.addAndGet(-permits);
+    }
+
     void resize(int newSize) {
         size = newSize;
         retarget();
     }
 
     void suspend() {
-        if (state == State.OPEN) state = State.SUSPENDED;
-        retarget();
+        aim(old -> old == State.OPEN ? State.SUSPENDED : old);
+        adjust();
     }
 
     void resume() {
-        if (state == State.SUSPENDED) state = State.OPEN;
-        retarget();
+        aim(old -> old == State.SUSPENDED ? State.OPEN : old);
+        adjust();
     }
 
     void close() {
-        state = State.CLOSED;
+        aim(old -> State.CLOSED);
         connector.close();
         endBackOff();
-        retarget();
+        adjust();
         if (capacity.get() == 0) closed.countDown();
     }
 
@@ -163,29 +170,33 @@ final class Supply {
 
     /** Tries whether the server lets one more in, if it refused more. */
     void raise() {
-        if (limit == Integer.MAX_VALUE) return;
         int more = connections.size() + 1;
+        if (more <= limit || limit == Integer.MAX_VALUE) return;
         limit = more < size ? more : Integer.MAX_VALUE;
         retarget();
     }
 
     private void retarget() {
-        aim();
+        aim(UnaryOperator.identity());
         adjust();
     }
 
     /** Of several that change what the target depends on, the last one here has seen what the others changed. */
-    private synchronized void aim() {
+    private synchronized void aim(UnaryOperator<State> change) {
+        state = change.apply(state);
         target = state == State.OPEN ? effectiveSize() : 0;
     }
 
-    /** Brings as many permits into or out of circulation as can be at once; the rest follows as leases end. */
-    private void adjust() {
+    /**
+     * Brings as many permits into or out of circulation as can be at once; the rest follows as leases end. Once a second
+     * as well: a free permit may have been in somebody's hand for a moment.
+     */
+    void adjust() {
         for (int i = capacity.get() - target; i > 0; i--) {
             var idle = new ArrayList<PhysicalConnection>(1);
-            if (!queue.withdraw(idle::add)) return;
-            if (idle.isEmpty()) settle();
-            else discard(idle.getFirst(), surplusReason());
+            if (!queue.withdraw(idle::add)) break;
+            if (!idle.isEmpty()) discard(idle.getFirst(), surplusReason());
+            else if (!dropSurplus()) vacancy(); // the target has risen meanwhile; this thread opens nothing
         }
         for (int current = capacity.get(); current < target; current = capacity.get()) {
             if (capacity.compareAndSet(current, current + 1)) background.run("open", this::settle);
@@ -249,8 +260,11 @@ final class Supply {
                 connections.remove(connection);
                 events.closed(connection, reason);
             } finally {
-                settle();
-                afterwards.run();
+                try {
+                    settle();
+                } finally {
+                    afterwards.run();
+                }
             }
         });
     }
@@ -304,21 +318,27 @@ final class Supply {
 
     /** Holds a permit, and opens a connection for it as long as somebody wants one; {@code asked}: or tries once. */
     private void open(boolean asked) {
+        PhysicalConnection connection = null;
         opening.incrementAndGet();
         try {
-            for (int failures = 0; !dropSurplus(); failures++) {
+            for (int failures = 0; connection == null; failures++) {
+                if (failures > 0) backOff(failures - 1);
+                if (dropSurplus()) return;
                 if (!isWanted() && (failures > 0 || !asked)) {
                     queue.release();
                     return;
                 }
-                if (tryOpen()) return;
-                backOff(failures);
+                connection = tryOpen();
             }
         } catch (InterruptedException e) {
             throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
         } finally {
-            opening.decrementAndGet();
+            opening.decrementAndGet(); // before it counts as open, else others that open would find it enough
         }
+        admit(connection);
+        give(connection);
+        raise();
+        endBackOff();
     }
 
     private boolean isWanted() {
@@ -339,16 +359,13 @@ final class Supply {
         backingOff.forEach(LockSupport::unpark);
     }
 
-    private boolean tryOpen() throws InterruptedException {
+    private @Nullable PhysicalConnection tryOpen() throws InterruptedException {
         connects.acquire();
         long startNanos = Clock.nanoTime();
         try {
-            give(connect());
-            raise();
-            endBackOff();
-            return true;
+            return login();
         } catch (SQLException | RuntimeException | Error e) { // credentials and drivers are other people's code
-            if (state == State.CLOSED) return false;
+            if (state == State.CLOSED) return null;
             events.openFailed(e);
             if (e instanceof SQLException refusal) {
                 if ("53300".equals(refusal.getSQLState())) lower();
@@ -356,26 +373,33 @@ final class Supply {
             }
             // Nobody can give a connection back to those who have waited through the whole attempt.
             if (connections.isEmpty()) queue.refuse(Refused.Reason.DATABASE_DOWN, startNanos);
-            return false;
+            return null;
         } finally {
             connects.release();
         }
     }
 
-    /** Opens a connection, as many at a time as the pool may; it belongs to the caller, and counts. */
+    /** Opens a connection; it belongs to the caller, and counts. */
     PhysicalConnection connect() throws SQLException {
+        PhysicalConnection connection = login();
+        admit(connection);
+        return connection;
+    }
+
+    private PhysicalConnection login() throws SQLException {
         long startNanos = Clock.nanoTime();
         int current = generation.get();
         var raw = connector.open();
-        PhysicalConnection connection;
         try {
-            connection = new PhysicalConnection(raw, config, Clock.nanoTime(), current);
+            return new PhysicalConnection(raw, config, startNanos, Clock.nanoTime(), current);
         } catch (SQLException | RuntimeException | Error e) {
             raw.abort(); // it broke meanwhile, and nobody else knows of it
             throw e;
         }
+    }
+
+    private void admit(PhysicalConnection connection) {
         connections.add(connection);
-        events.opened(connection, Duration.ofNanos(Clock.nanoTime() - startNanos));
-        return connection;
+        events.opened(connection, Duration.ofNanos(connection.openedNanos - connection.beganNanos));
     }
 }

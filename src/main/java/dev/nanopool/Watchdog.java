@@ -6,19 +6,21 @@ import java.sql.SQLTimeoutException;
 import java.time.Duration;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
 /** Bounds what the pool itself asks of the server: a connection that does not answer in time is cut. Thread-safe. */
 final class Watchdog {
     static final Duration PATIENCE = Duration.ofSeconds(5);
 
-    /** Either it ends, or the housekeeper ends it: who sets {@code ended} first. */
+    private static final Object IN_TIME = new Object();
+
+    /** Either it ends, or the housekeeper ends it and says why: who sets {@code end} first. */
     private static final class Watch {
         final PhysicalConnection connection;
         final Thread thread = Thread.currentThread();
         final long deadlineNanos = Clock.nanoTime() + PATIENCE.toNanos();
-        final AtomicBoolean ended = new AtomicBoolean();
+        final AtomicReference<@Nullable Object> end = new AtomicReference<>();
 
         Watch(PhysicalConnection connection) {
             this.connection = connection;
@@ -41,9 +43,9 @@ final class Watchdog {
             failure = e;
             if (PhysicalConnection.isFatal(e)) connection.note(e);
         }
-        boolean isInTime = watch.ended.compareAndSet(false, true);
+        Object late = watch.end.compareAndExchange(null, IN_TIME);
         watches.remove(watch);
-        return isInTime || failure != null ? failure : connection.failure();
+        return failure != null ? failure : (Throwable) late; // whoever is late is being cut, if it is not yet
     }
 
     /** Cuts the connections that take too long. Called by the housekeeper: no I/O. */
@@ -62,7 +64,7 @@ final class Watchdog {
     }
 
     private static void end(Watch watch, SQLException why) {
-        if (!watch.ended.compareAndSet(false, true)) return;
+        if (!watch.end.compareAndSet(null, why)) return;
         watch.connection.kill(why);
         watch.thread.interrupt(); // it may wait for a lock of the driver
     }

@@ -9,7 +9,8 @@
  *   <li><b>Idle connections are lent oldest first</b> (but for two that are kept at hand), so all stay in use. The price: an
  *       elastic pool shrinks only when it is really quiet.
  *   <li><b>No statement cache.</b> The driver has one per connection, and it stays valid from one lease to the next.
- *   <li><b>No test query.</b> A connection is checked by PostgreSQL's empty query, which begins no transaction.
+ *   <li><b>No test query to configure.</b> A connection is checked by PostgreSQL's empty query, which begins no
+ *       transaction; by {@code SHOW transaction_read_only} where the URL asks for the primary.
  *   <li><b>No retry.</b> A statement that fails is never sent again, and a lease never gets another connection underneath:
  *       the caller alone knows what a lost transaction means.
  * </ul>

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.nanopool.Refused.Reason;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.Threads;
+import java.lang.ref.WeakReference;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashSet;
@@ -76,6 +77,21 @@ class LeaseQueueTest {
         for (String item = queue.tryTake(); item != null; item = queue.tryTake()) taken.add(item);
         assertThat(taken).hasSize(10);
         assertThat(queue.free()).isZero();
+    }
+
+    // Nobody would take a caller out of the line again.
+    @Test
+    void closedQueueMustForgetWhoComes() throws Exception {
+        queue.close();
+        Thread thread = threads.start(() -> assertThatThrownBy(() -> queue.take(NEVER))
+                .isInstanceOfSatisfying(Refused.class, e -> assertThat(e.reason).isEqualTo(Reason.CLOSED)));
+        threads.join();
+        var caller = new WeakReference<>(thread);
+        thread = null;
+        Await.until("nothing refers to the caller", () -> {
+            System.gc();
+            return caller.refersTo(null);
+        });
     }
 
     // A permit without an item is a right to open: it goes to the opener, once.

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatNullPointerException;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.function.UnaryOperator;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
@@ -163,14 +164,38 @@ class PoolConfigTest {
     @ValueSource(strings = {"", "a b", "a=b", "-c", "1a", "a\\b", "a;b"})
     void serverParameterMustHaveAName(String name) {
         assertThat(refusal(() -> builder().parameter(name, "x")))
-                .isEqualTo("parameter: \"" + name + "\" is not a name of a server parameter");
+                .isEqualTo("parameter: \"" + name
+                        + "\" is not a name of a server parameter; must be of letters, digits, '_' and '.'");
+    }
+
+    // The driver sends these at login itself, and the server lets it win.
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            TimeZone           | is set by the driver: it is the JVM's; change that, or use initSql
+            DATESTYLE          | is set by the driver: it reads ISO only; leave it out
+            client_encoding    | is set by the driver: it reads UTF8 only; leave it out
+            extra_float_digits | is set by the driver: use initSql
+            """)
+    void serverParameterOfTheDriverMustBeRefused(String name, String said) {
+        assertThat(refusal(() -> builder().parameter(name, "x").build()))
+                .isEqualTo("parameter: \"" + name + "\" " + said);
+    }
+
+    @Test
+    void searchPathMustNotBeGivenTwice() {
+        for (PoolConfig.Builder twice : List.of(
+                PoolConfig.builder(URL + "?currentSchema=a").parameter("search_path", "b"),
+                builder().driverProperty("currentSchema", "a").parameter("search_path", "b"))) {
+            assertThat(refusal(twice::build)).startsWith("parameter: \"search_path\" contradicts currentSchema");
+        }
+        assertThat(builder().parameter("search_path", "b").build().parameters).containsEntry("search_path", "b");
     }
 
     // A mistyped property would be ignored by the driver, and one that the pool sets would be lost.
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
-            prepareTreshold | is not a property of the driver
-            SSLMODE         | is not a property of the driver
+            prepareTreshold | is not a property of the driver; must be one of pgJDBC's, case included
+            SSLMODE         | is not a property of the driver; must be one of pgJDBC's, case included
             user            | is set by the pool; use credentials
             password        | is set by the pool; use credentials
             ssl             | is set by the pool; use tls

@@ -387,6 +387,11 @@ class SessionStateTest {
         execute("BEGIN");
         execute("UPDATE t");
         assertThat(session.opener()).isEqualTo("BEGIN");
+        reset();
+        assertThat(session.opener()).as("the next lease's is its own").isNull();
+        execute("SELECT 2");
+        assertThat(session.resetLocally()).isTrue();
+        assertThat(session.opener()).isNull();
     }
 
     // The rest

@@ -32,6 +32,11 @@ public final class TestAccess {
         };
     }
 
+    /** How many permits nobody holds, those of idle connections included. */
+    public static int freePermits(Pool pool) {
+        return pool.freePermits();
+    }
+
     public static boolean isClosed(Pool pool) {
         return pool.isClosed();
     }

@@ -107,6 +107,24 @@ class DeadlockTest extends PoolTestBase {
         }
     }
 
+    // It need not be in the middle of a statement: who has used the client once may use it again, and close it.
+    @Test
+    void leaseThatAnotherThreadHasUsedMustNotCountAsWaiting() throws Exception {
+        Pool pool = open(1);
+        Connection handedOver = pool.client();
+        var used = new CountDownLatch(1);
+        threads.start(() -> {
+            TestServer.execute(handedOver, "SELECT 1");
+            used.countDown();
+            Await.until("the owner waits", () -> pool.stats().pending() == 1);
+            handedOver.close();
+        });
+        assertThat(used.await(10, TimeUnit.SECONDS)).isTrue();
+        try (Connection client = pool.client(Duration.ofSeconds(10))) {
+            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+        }
+    }
+
     private static boolean runs(String sql) throws Exception {
         try (Connection direct = TestServer.direct()) {
             return TestServer.query(

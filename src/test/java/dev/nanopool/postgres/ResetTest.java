@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.nanopool.CloseReason;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
+import dev.nanopool.PoolExhaustedException;
 import dev.nanopool.PoolListener;
 import dev.nanopool.TlsMode;
 import dev.nanopool.testkit.Await;
@@ -15,6 +16,7 @@ import dev.nanopool.testkit.FaultProxy.Fault;
 import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.TestServer;
 import java.io.InputStream;
+import java.io.OutputStream;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
@@ -30,7 +32,10 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.postgresql.PGConnection;
+import org.postgresql.copy.CopyManager;
 
 /** What the end of a lease costs, and what it does with a connection that is not fit to be lent. */
 class ResetTest extends PoolTestBase {
@@ -262,6 +267,51 @@ class ResetTest extends PoolTestBase {
         }
         awaitBalance(pool);
         assertThat(reasons).containsExactly(CloseReason.BUSY);
+    }
+
+    // Whether a COPY goes on, the driver tells under a lock that the COPY itself holds: nobody else must ask it.
+    // At first the server keeps even its answer back; once there were rows, the driver waits for more of them.
+    @ParameterizedTest
+    @ValueSource(strings = {"SELECT pg_sleep(10)", "SELECT repeat('x', 100000) UNION ALL SELECT pg_sleep(10)::text"})
+    void copyThatWaitsForTheServerMustHoldUpNobody(String query) throws Exception {
+        Pool pool = open(1);
+        Connection copying = pool.client();
+        CopyManager copies = ((PGConnection) copying).getCopyAPI();
+        threads.start(() -> assertThatThrownBy(
+                        () -> copies.copyOut("COPY (" + query + ") TO STDOUT", OutputStream.nullOutputStream()))
+                .isInstanceOf(SQLException.class));
+        try (Connection direct = TestServer.direct()) {
+            Await.until(
+                    "it runs",
+                    () -> TestServer.query(
+                                    direct,
+                                    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY (%'"
+                                            + " AND wait_event = 'PgSleep'")
+                            .equals("1"));
+        }
+        long start = System.nanoTime();
+        assertThatThrownBy(() -> pool.client(Duration.ofMillis(200))).isInstanceOf(PoolExhaustedException.class);
+        copying.close();
+        try (Connection client = pool.client()) {
+            assertThat(select(client)).isEqualTo("1");
+        }
+        assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(5));
+    }
+
+    // What the query of a COPY changes in the session is undone, too.
+    @Test
+    void settingMadeByACopyMustNotReachTheNextLease() throws Exception {
+        Pool pool = open(1);
+        try (Connection client = pool.client()) {
+            ((PGConnection) client)
+                    .getCopyAPI()
+                    .copyOut(
+                            "COPY (SELECT set_config('statement_timeout', '1234', false)) TO STDOUT",
+                            OutputStream.nullOutputStream());
+        }
+        try (Connection client = pool.client()) {
+            assertThat(TestServer.query(client, "SHOW statement_timeout")).isEqualTo("0");
+        }
     }
 
     // A statement still running in another thread when the client is closed: that session ends, on the server, too.

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolExhaustedException;
 import dev.nanopool.PoolExhaustedException.Verdict;
+import dev.nanopool.PoolListener;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.EmbeddedServer;
 import dev.nanopool.testkit.EmbeddedServer.Stop;
@@ -17,7 +18,9 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.postgresql.PGConnection;
@@ -67,6 +70,27 @@ class RestartTest extends PoolTestBase {
     private static void await(Duration time) throws Exception {
         long start = System.nanoTime();
         Await.until("time has passed", () -> System.nanoTime() - start >= time.toNanos());
+    }
+
+    // Nobody asks for a connection meanwhile: all come back all the same, not just the first that gets in.
+    @Test
+    void fixedPoolMustBeFullAgainThoughNobodyAsks() throws Exception {
+        FaultProxy proxy = proxy();
+        Pool pool = open(config(proxy).size(SIZE).connectParallelism(SIZE).listener(new PoolListener() {
+            @Override
+            public void opened(String name, int backendPid, Duration took) {
+                LockSupport.parkNanos(1_000_000); // the others look meanwhile whether theirs are wanted
+            }
+        }));
+        for (int i = 0; i < 10; i++) {
+            proxy.refuse();
+            proxy.now(FaultProxy.Fault.RST);
+            Await.until(
+                    "all are lost",
+                    () -> pool.stats().idle() == 0 && pool.stats().opening() == SIZE);
+            proxy.listen();
+            Await.until("the pool is full", () -> pool.stats().idle() == SIZE);
+        }
     }
 
     @ParameterizedTest

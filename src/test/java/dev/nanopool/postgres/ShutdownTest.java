@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.sun.management.UnixOperatingSystemMXBean;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
+import dev.nanopool.PoolListener;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.FaultProxy;
 import dev.nanopool.testkit.PoolTestBase;
@@ -82,6 +83,64 @@ class ShutdownTest extends PoolTestBase {
             proxy.heal();
             return proxy.open() == 0;
         });
+    }
+
+    // A connection that is on its way to a caller when the pool closes is no lease yet: the lease is cut when it
+    // begins.
+    @Test
+    void leaseThatBeginsWhileThePoolClosesMustBeCut() throws Exception {
+        for (int i = 0; i < 20; i++) {
+            Pool pool = open(1);
+            Connection held = pool.client();
+            threads.start(() -> {
+                assertThatThrownBy(() -> {
+                            try (Connection client = pool.client()) {
+                                TestServer.query(client, "SELECT pg_sleep(5)");
+                            }
+                        })
+                        .isInstanceOfSatisfying(
+                                SQLException.class,
+                                e -> assertThat(e.getSQLState())
+                                        .as("before its turn or its query, or in the midst of it")
+                                        .isIn("08003", "55000", "08006"));
+            });
+            Await.until("somebody waits", () -> pool.stats().pending() == 1);
+            long start = System.nanoTime();
+            held.close(); // hands it over
+            pool.close(Duration.ZERO);
+            assertThat(since(start)).isLessThan(AT_ONCE);
+            threads.join();
+        }
+    }
+
+    // One connection is open, and lost again, while others do not come: nothing is left that goes on trying.
+    @Test
+    void poolThatCouldNotStartMustLeaveNobodyConnecting() throws Exception {
+        FaultProxy proxy = proxy();
+        PoolConfig config = config(proxy)
+                .size(2)
+                .connectTimeout(Duration.ofSeconds(3))
+                .listener(new PoolListener() {
+                    @Override
+                    public void opened(String pool, int backendPid, Duration took) {
+                        proxy.blackHoleNew();
+                        try (Connection direct = TestServer.direct()) {
+                            TestServer.query(direct, "SELECT pg_terminate_backend(" + backendPid + ")");
+                        } catch (SQLException e) {
+                            throw new IllegalStateException(e);
+                        }
+                    }
+                })
+                .build();
+        long threadsBefore = threadsOfPools();
+        assertThatThrownBy(() -> Pool.create(config)).isInstanceOf(SQLException.class);
+        Await.until("no thread is left", () -> threadsOfPools() <= threadsBefore);
+        proxy.heal();
+        Await.until("no socket is left", () -> proxy.open() == 0);
+        for (int i = 0; i < 100; i++) { // one that goes on connects again and again
+            assertThat(threadsOfPools()).isEqualTo(threadsBefore);
+            assertThat(proxy.open()).isZero();
+        }
     }
 
     // A supplier of credentials that hangs is left behind, too.
