@@ -10,23 +10,30 @@ import org.postgresql.copy.CopyOut;
 import org.postgresql.util.ByteStreamWriter;
 
 /**
- * A client's COPY, in one direction or both, as the driver's own is. Knows without asking the driver whether it has ended:
- * the driver answers under a lock that it holds while it waits for the server. Used like a statement, by one thread at a
- * time; {@link #isOpen} is for all.
+ * A client's COPY, in one direction or both, as the driver's own is. Used like a statement, by one thread at a time.
  */
 final class ClientCopy implements CopyDual {
     private final ClientConnection client;
     private final CopyOperation copy;
-    private volatile boolean open = true;
+    private final Progress progress;
+    private boolean unread; // it was cancelled, and what the server had sent by then is still to come
 
-    ClientCopy(ClientConnection client, CopyOperation copy) {
-        this.client = client;
-        this.copy = copy;
+    /**
+     * Whether the session is still in it: known without asking the driver, which answers under a lock that it holds while
+     * it waits for the server. Does not lead to the client, which may be forgotten.
+     */
+    static final class Progress {
+        private volatile boolean open = true;
+
+        boolean isOpen() {
+            return open;
+        }
     }
 
-    /** Whether the session is still in it. Never blocks. */
-    boolean isOpen() {
-        return open;
+    ClientCopy(ClientConnection client, CopyOperation copy, Progress progress) {
+        this.client = client;
+        this.copy = copy;
+        this.progress = progress;
     }
 
     private interface Step<T extends @Nullable Object> {
@@ -41,7 +48,7 @@ final class ClientCopy implements CopyDual {
             physical.note(e);
             throw e;
         } finally {
-            open = copy.isActive();
+            progress.open = unread || copy.isActive();
             client.exit(physical);
         }
     }
@@ -83,8 +90,10 @@ final class ClientCopy implements CopyDual {
         return speak(() -> ((CopyOut) copy).readFromCopy(block));
     }
 
+    /** Cancels it. Of a COPY out, the driver leaves the rest unread: the session is of no use for anything else. */
     @Override
     public void cancelCopy() throws SQLException {
+        unread = !(copy instanceof CopyIn);
         tell(copy::cancelCopy);
     }
 
@@ -105,7 +114,7 @@ final class ClientCopy implements CopyDual {
 
     @Override
     public boolean isActive() {
-        return open && copy.isActive();
+        return progress.open && copy.isActive();
     }
 
     @Override

@@ -6,6 +6,8 @@ import org.postgresql.copy.CopyIn;
 import org.postgresql.copy.CopyManager;
 import org.postgresql.copy.CopyOperation;
 import org.postgresql.copy.CopyOut;
+import org.postgresql.util.PSQLException;
+import org.postgresql.util.PSQLState;
 
 /**
  * The driver's copy manager, which lets the pool know of a COPY that is still open when the client is closed. What copies
@@ -27,15 +29,24 @@ final class ClientCopyManager extends CopyManager {
         client.sql(sql);
         PhysicalConnection physical = client.enter();
         try {
-            var copy = new ClientCopy(client, begin.run());
-            physical.copy = copy;
-            return copy;
+            CopyOperation copy = begin.run();
+            var progress = new ClientCopy.Progress();
+            physical.copy = progress;
+            return new ClientCopy(client, copy, progress);
         } catch (SQLException | RuntimeException | Error e) {
             physical.note(e);
+            if (isOtherDirection(e)) physical.session.irreversible(); // cancelled by the driver, the rest unread
             throw e;
         } finally {
             client.exit(physical);
         }
+    }
+
+    /** The driver's own refusal, when the server has begun the other kind of COPY. */
+    private static boolean isOtherDirection(Throwable thrown) {
+        return thrown instanceof PSQLException refusal
+                && refusal.getServerErrorMessage() == null
+                && PSQLState.WRONG_OBJECT_TYPE.getState().equals(refusal.getSQLState());
     }
 
     @Override

@@ -132,8 +132,9 @@ final class Housekeeper {
     /** A client that nobody can reach is taken back; one that is merely suspicious is told of. */
     private void lookForLeak(PhysicalConnection connection, long now) {
         Lease lease = connection.lastingLease();
-        if (lease == null || connection.isBusy()) return; // waiting for the server is no leak
+        if (lease == null) return;
         boolean isForgotten = lease.client() == null;
+        if (isForgotten ? connection.isSpeaking() : connection.isBusy()) return; // waiting for the server is no leak
         boolean isSuspect = !lease.owner().isAlive() || now - lease.startNanos() >= leakNanos();
         if (!isForgotten && (!isSuspect || lease.equals(connection.suspected))) return;
         Throwable borrowed = connection.borrowed;

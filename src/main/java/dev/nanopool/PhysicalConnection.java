@@ -84,7 +84,7 @@ final class PhysicalConnection {
     volatile boolean shared;
 
     /** The last COPY that the lease began. */
-    volatile @Nullable ClientCopy copy;
+    volatile ClientCopy.@Nullable Progress copy;
 
     /** A cancel may have been sent for a statement of the lease: it must not meet a statement of the next. */
     volatile boolean cancelled;
@@ -139,10 +139,12 @@ final class PhysicalConnection {
     /** A thread is about to speak to the server for this client. False: it must not, the client was closed meanwhile. */
     boolean enter(ClientConnection client) {
         speaking.incrementAndGet(); // THEN look whether the lease goes on; who ends it looks here after ending it
+        if (client.isEnded()) {
+            speaking.decrementAndGet();
+            return false;
+        }
         if (client.owner() != Thread.currentThread()) shared = true;
-        if (!client.isEnded()) return true;
-        speaking.decrementAndGet();
-        return false;
+        return true;
     }
 
     void exit() {
@@ -151,8 +153,14 @@ final class PhysicalConnection {
 
     /** Whether the connection is in use, perhaps though its lease has ended: by a thread, or by a COPY left open. */
     boolean isBusy() {
-        ClientCopy last = copy;
-        return speaking.get() != 0 || (last != null && last.isOpen());
+        if (isSpeaking()) return true; // first: who begins a COPY says so before it stops speaking
+        ClientCopy.Progress last = copy;
+        return last != null && last.isOpen();
+    }
+
+    /** Whether a thread waits for the server's answer. */
+    boolean isSpeaking() {
+        return speaking.get() != 0;
     }
 
     /** Sends a cancel for what the lease executes; does nothing once the lease has ended. Blocks until it is sent. */

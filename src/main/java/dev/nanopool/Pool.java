@@ -442,16 +442,19 @@ public final class Pool implements AutoCloseable {
     /** Waits until no lease is left but those of this thread. */
     private boolean awaitLeases(long drainNanos) throws InterruptedException {
         long deadline = Clock.nanoTime() + drainNanos;
-        while (!supply.awaitClosed(Math.clamp(deadline - Clock.nanoTime(), 0, LOOK_NANOS))) {
+        while (!supply.awaitClosed(Math.clamp(deadline - Clock.nanoTime(), LOOK_NANOS / 10, LOOK_NANOS))) {
             boolean mine = false;
             boolean others = false;
+            boolean inHand = false; // on its way to a caller, or being looked at: soon known
             for (PhysicalConnection connection : supply.connections()) {
                 Lease lease = connection.lease;
-                if (lease != null && lease.owner() == Thread.currentThread()) mine = true;
-                else if (lease != null || !connection.isServiced) others = true; // or handed to a caller just now
+                if (lease == null) inHand |= !connection.isServiced;
+                else if (lease.owner() == Thread.currentThread()) mine = true;
+                else others = true;
             }
-            if (!others) return !mine;
-            if (Clock.nanoTime() - deadline >= 0) return false;
+            if (!others && !inHand) return !mine;
+            if (Clock.nanoTime() - deadline >= (others ? 0 : 10 * LOOK_NANOS)) return false;
+            supply.adjust(); // closes what has become idle meanwhile
         }
         return true;
     }

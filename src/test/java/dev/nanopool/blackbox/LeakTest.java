@@ -19,6 +19,10 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.postgresql.PGConnection;
+import org.postgresql.copy.CopyIn;
 import org.postgresql.jdbc.PgConnection;
 
 /** Clients that are not closed: what is taken back, what is told, and what is left alone. */
@@ -69,6 +73,26 @@ class LeakTest extends PoolTestBase {
                     .as("where it was leased, since leases are traced")
                     .contains("LeakTest.forget");
         });
+    }
+
+    // A COPY does not lead the pool to the client: neither one that has ended nor one that was left open.
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void clientForgottenWithACopyMustBeTakenBack(boolean ended) throws Exception {
+        Pool pool = open(1, Duration.ZERO);
+        forgetCopy(pool, ended);
+        awaitCollected("it is taken back", () -> !leaks.isEmpty());
+        try (Connection client = pool.client()) {
+            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+        }
+        assertThat(pool.stats().opened()).as("replaced if it was open").isEqualTo(ended ? 1 : 2);
+    }
+
+    private static void forgetCopy(Pool pool, boolean ended) throws Exception {
+        Connection client = pool.client();
+        TestServer.execute(client, "CREATE TEMP TABLE copied (n int)");
+        CopyIn copy = ((PGConnection) client).getCopyAPI().copyIn("COPY copied FROM STDIN");
+        if (ended) copy.endCopy();
     }
 
     // A caller that waits is served by the reclaimed connection.

@@ -15,6 +15,7 @@ import dev.nanopool.testkit.FaultProxy;
 import dev.nanopool.testkit.FaultProxy.Fault;
 import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.TestServer;
+import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.sql.Connection;
@@ -296,6 +297,37 @@ class ResetTest extends PoolTestBase {
             assertThat(select(client)).isEqualTo("1");
         }
         assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(5));
+    }
+
+    // The driver cancels a COPY that its reader gives up, or that goes the other way, and leaves unread what has come.
+    @Test
+    void copyThatIsNotReadToItsEndMustNotReachTheNextLease() throws Exception {
+        Pool pool = open(config().size(1).listener(reasonsListener));
+        try (Connection client = pool.client()) {
+            OutputStream full = new OutputStream() {
+                @Override
+                public void write(int b) throws IOException {
+                    throw new IOException("full");
+                }
+            };
+            assertThatThrownBy(() -> ((PGConnection) client)
+                            .getCopyAPI()
+                            .copyOut("COPY (SELECT generate_series(1, 100000)) TO STDOUT", full))
+                    .isInstanceOf(IOException.class);
+        }
+        try (Connection client = pool.client()) {
+            assertThat(select(client)).isEqualTo("1");
+            assertThatThrownBy(() -> ((PGConnection) client)
+                            .getCopyAPI()
+                            .copyIn("COPY (SELECT generate_series(1, 100000)) TO STDOUT"))
+                    .isInstanceOfSatisfying(
+                            SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("42809"));
+        }
+        try (Connection client = pool.client()) {
+            assertThat(select(client)).isEqualTo("1");
+        }
+        awaitBalance(pool);
+        assertThat(reasons).containsExactly(CloseReason.BUSY, CloseReason.IRREVERSIBLE);
     }
 
     // What the query of a COPY changes in the session is undone, too.
