@@ -10,6 +10,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.net.SocketException;
 import java.net.URI;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -195,7 +196,13 @@ public final class FaultProxy implements AutoCloseable {
 
     /** The fault befalls all of today's connections. */
     public void now(Fault fault) throws IOException {
-        for (Link link : links) link.strike(fault);
+        for (Link link : links) {
+            try {
+                link.strike(fault);
+            } catch (SocketException e) {
+                if (!link.client.isClosed()) throw e; // else it has ended by itself meanwhile
+            }
+        }
     }
 
     /** The server's side of today's connections ends, and the clients are not told. */
