@@ -340,6 +340,59 @@ public final class LeaseQueueStress {
         }
     }
 
+    /** The same for an item whose waiter has just left: it is queued, THEN its permit is free. */
+    @JCStressTest
+    @State
+    @Outcome(id = "0", expect = ACCEPTABLE, desc = "who finds the permit finds the item")
+    @Outcome(expect = FORBIDDEN, desc = "one is opened though one is idle")
+    public static class PermitMustComeWithTheItemOfOneThatLeft extends Line {
+        public PermitMustComeWithTheItemOfOneThatLeft() {
+            queue.give("item");
+        }
+
+        @Actor
+        public void take() {
+            join();
+        }
+
+        @Actor
+        public void closeAndTake() {
+            queue.close();
+            for (int i = 0; i < 8; i++) {
+                if (queue.tryTakeOrOpen(vacancies::incrementAndGet) != null) return;
+            }
+        }
+
+        @Arbiter
+        public void look(I_Result r) {
+            r.r1 = vacancies.get();
+        }
+    }
+
+    /** Of two deadlines that are told at once, the earlier one is kept. */
+    @JCStressTest
+    @State
+    @Outcome(id = "5", expect = ACCEPTABLE, desc = "the earlier one")
+    @Outcome(expect = FORBIDDEN, desc = "the housekeeper comes too late")
+    public static class EarlierDeadlineMustBeKept {
+        private final WaitingLine line = new WaitingLine(() -> {});
+
+        @Actor
+        public void early() {
+            line.lookAt(5);
+        }
+
+        @Actor
+        public void late() {
+            line.lookAt(10);
+        }
+
+        @Arbiter
+        public void look(I_Result r) {
+            r.r1 = (int) line.expire(0);
+        }
+    }
+
     /** What the giver did to the item, the next lessee sees. */
     @JCStressTest
     @State

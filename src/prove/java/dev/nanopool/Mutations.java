@@ -155,13 +155,6 @@ public final class Mutations {
                     """
                     waiter.answer(item);
                     return true;"""),
-            new Mutation("give up at the first waiter that has left", "WaitingLine", """
-                    for (Waiter waiter = waiters.poll(); waiter != null; waiter = waiters.poll()) {
-                    if (waiter.answer(item)) return true;
-                    }
-                    return false;""", """
-                    Waiter waiter = waiters.poll();
-                    return waiter != null && waiter.answer(item);"""),
             new Mutation("serve the youngest first", "WaitingLine", "waiters.add(waiter);", """
                     var older = new java.util.ArrayList<Waiter>();
                     for (Waiter w = waiters.poll(); w != null; w = waiters.poll()) older.add(w);
