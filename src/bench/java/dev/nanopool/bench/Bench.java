@@ -350,7 +350,7 @@ public final class Bench {
     private void waiting() throws Exception {
         String[] points = FULL ? new String[] {"100000=100000", "1000000=1000000"} : new String[] {"100000=100000"};
         Table table = new Table("callers", "bytes per waiter");
-        for (int round = 1; round <= (FULL ? 3 : 1); round++) {
+        for (int round = 1; round <= ROUNDS; round++) {
             measure(table, round, Contender.NANOPOOL, "waiting", new Settings(url, 1), points);
         }
         report.add("Waiting", """

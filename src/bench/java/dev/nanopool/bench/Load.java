@@ -368,7 +368,8 @@ public final class Load {
 
     private void waiting(Map<String, Integer> points) throws Exception {
         try (Source pool = contender.open(settings)) {
-            for (int i = 0; i < 3; i++) waiting(pool, 20_000, 0.1); // compiled code has smaller frames
+            // Most of what a waiter costs is its stack, which is smaller once the JIT has compiled all of it.
+            for (int i = 0; i < 15; i++) waiting(pool, 20_000, 0.1);
             for (var point : points.entrySet()) result(point.getKey(), waiting(pool, point.getValue(), seconds));
         }
     }
