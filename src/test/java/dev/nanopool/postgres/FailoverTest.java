@@ -86,8 +86,11 @@ class FailoverTest extends PoolTestBase {
     void poolOfThePrimaryMustFollowIt() throws Exception {
         onServer("CREATE TABLE written (n int)");
         try (EmbeddedServer standby = SERVER.standby()) {
-            Pool pool = open(config("postgresql://postgres@localhost:" + SERVER.port() + ",localhost:" + standby.port()
-                            + "/postgres?target_session_attrs=read-write")
+            Pool pool = open(config(SERVER.url()
+                                    .replace(
+                                            "/" + EmbeddedServer.DATABASE,
+                                            ",localhost:" + standby.port() + "/" + EmbeddedServer.DATABASE)
+                            + "?target_session_attrs=read-write")
                     .size(4)
                     .listener(listener));
             try {

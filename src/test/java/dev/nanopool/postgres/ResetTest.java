@@ -86,7 +86,7 @@ class ResetTest extends PoolTestBase {
         try (FaultProxy proxy = new FaultProxy(TestServer.url());
                 Pool pool = Pool.create(proxy.url(), TlsMode.DISABLE, 1)) {
             for (String dirty : new String[] {
-                "SET work_mem = '2MB'", "LISTEN x", "SET ROLE postgres", "SELECT pg_advisory_lock(1)", "BEGIN"
+                "SET work_mem = '2MB'", "LISTEN x", "SET ROLE pg_monitor", "SELECT pg_advisory_lock(1)", "BEGIN"
             }) {
                 long before = proxy.roundTrips();
                 try (Connection client = pool.client()) {
