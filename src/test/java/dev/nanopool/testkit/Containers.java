@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
 import org.testcontainers.DockerClientFactory;
 import org.testcontainers.containers.PostgreSQLContainer;
 import org.testcontainers.dockerclient.DockerClientProviderStrategy;
@@ -15,7 +16,7 @@ import org.testcontainers.utility.DockerImageName;
 import org.testcontainers.utility.ImageNameSubstitutor;
 
 /** Containers of the image that {@code NANOPOOL_TEST_IMAGE} names, by default {@code postgres:18}. */
-final class Containers {
+public final class Containers {
     static final String IMAGE_VARIABLE = "NANOPOOL_TEST_IMAGE";
 
     /** An engine without a network does not always say so. */
@@ -35,9 +36,20 @@ final class Containers {
         }
     }
 
-    static String image() {
+    public static String image() {
         String given = System.getenv(IMAGE_VARIABLE);
         return given == null || given.isBlank() ? "postgres:18" : given.strip();
+    }
+
+    /** Why no container can be had; null if one can. */
+    public static @Nullable String obstacle() {
+        if (!isEngineThere()) return "no Docker engine runs";
+        try {
+            provideImage();
+            return null;
+        } catch (NoImageException e) {
+            return "the Docker engine cannot give the image " + image() + ": " + e.getMessage();
+        }
     }
 
     static boolean isEngineThere() {
