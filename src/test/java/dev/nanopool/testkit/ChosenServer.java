@@ -20,7 +20,11 @@ import org.postgresql.Driver;
 public final class ChosenServer implements AutoCloseable {
     private static final String VARIABLE = "NANOPOOL_TEST_URL";
     private static final int OLDEST_MAJOR = 14;
-    private static final int LOGIN_SECONDS = 5;
+
+    /** No network is that slow; a machine that does more than run tests may need more until the login is complete. */
+    private static final int CONNECT_SECONDS = 4;
+
+    private static final int LOGIN_SECONDS = 8;
 
     private final String url;
     private final String name;
@@ -160,7 +164,7 @@ public final class ChosenServer implements AutoCloseable {
     private static ChosenServer normalized(String given, String reason) {
         Properties parsed = given.contains(":") ? Driver.parseURL(TestServer.jdbc(given), null) : null;
         if (parsed == null) {
-            throw new UnusableException("unknown", VARIABLE + " is set", "its value is no URL", remedy());
+            throw new UnusableException("the one of " + VARIABLE, "it is set", "its value is no URL", remedy());
         }
         Map<String, String> left = new TreeMap<>();
         for (String key : parsed.stringPropertyNames()) left.put(key, parsed.getProperty(key));
@@ -172,7 +176,7 @@ public final class ChosenServer implements AutoCloseable {
         if (user == null) user = System.getProperty("user.name");
         String address = host + ":" + port + "/" + encoded(database == null ? user : database);
         if (address.contains(",")) {
-            throw new UnusableException("at " + address, reason, "the tests need a single server", remedy());
+            throw new UnusableException("the one at " + address, reason, "the tests need a single server", remedy());
         }
         StringJoiner query = new StringJoiner("&", "?", "").setEmptyValue("");
         left.forEach((key, value) -> query.add(encoded(key) + "=" + encoded(value)));
@@ -192,6 +196,7 @@ public final class ChosenServer implements AutoCloseable {
 
     private void check() {
         var login = new Properties();
+        login.setProperty("connectTimeout", Integer.toString(CONNECT_SECONDS));
         login.setProperty("loginTimeout", Integer.toString(LOGIN_SECONDS));
         try (Connection direct = DriverManager.getConnection(TestServer.jdbc(url), login)) {
             int major = direct.getMetaData().getDatabaseMajorVersion();
@@ -213,7 +218,10 @@ public final class ChosenServer implements AutoCloseable {
 
     /** Without line breaks, and without a stop at the end. */
     private static String oneLine(String text) {
-        return text.strip().replaceAll("\\s+", " ").replaceAll("\\.+(\\)?)$", "$1");
+        return text.strip()
+                .replaceAll("\\s+", " ")
+                .replaceAll("\\.+ ?(\\)?)$", "$1")
+                .replace(" )", ")");
     }
 
     /** In one of the forms that pools accept. */
