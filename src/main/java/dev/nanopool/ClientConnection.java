@@ -297,6 +297,12 @@ final class ClientConnection extends ForwardingConnection implements Lease {
         super.commit();
     }
 
+    /** Begins the lease without auto-commit, as the pool's configuration says. No round trip, because the driver has it. */
+    void beginWithoutAutoCommit() throws SQLException {
+        physical().isManualCommit = true;
+        setAutoCommit(false);
+    }
+
     // What the next client must not see
 
     @Override

@@ -77,24 +77,6 @@ final class Connector {
         if (!options.isEmpty()) set(PGProperty.OPTIONS, options.toString().strip());
     }
 
-    static boolean isDriverProperty(String name) {
-        return PGProperty.forName(name) != null;
-    }
-
-    /** Properties that the pool sets itself, and what to use instead: given to the driver, they would be lost. */
-    private static final Map<String, String> POOLS_OWN = Map.ofEntries(
-            Map.entry("user", "credentials"),
-            Map.entry("password", "credentials"),
-            Map.entry("ssl", "tls"),
-            Map.entry("sslmode", "tls"),
-            Map.entry("connectTimeout", "connectTimeout"),
-            Map.entry("loginTimeout", "connectTimeout"),
-            Map.entry("connectExecutor", "connectTimeout: the pool connects on threads of its own"),
-            Map.entry("connectExecutorArg", "connectTimeout: the pool connects on threads of its own"),
-            Map.entry("PGHOST", "the URL"),
-            Map.entry("PGPORT", "the URL"),
-            Map.entry("PGDBNAME", "the URL"));
-
     /** Parameters that the driver sends at login itself, so that those of the options have no effect, and what to do. */
     private static final Map<String, String> DRIVERS_OWN = Map.of(
             "timezone", "it is the JVM's; change that, or use initSql",
@@ -104,13 +86,6 @@ final class Connector {
 
     /** Refuses what would silently have no effect, above all TLS settings of which one part would not be checked. */
     static void check(PoolConfig config) {
-        for (String name : config.driverProperties.keySet()) {
-            if (POOLS_OWN.containsKey(name)) {
-                throw new IllegalArgumentException(
-                        "driverProperty: \"" + name + "\" is set by the pool; use " + POOLS_OWN.get(name));
-            }
-            ConnectionUrl.checkSupported("driverProperty:", name);
-        }
         Map<String, String> given = new HashMap<>(config.url.properties);
         given.putAll(config.driverProperties);
         for (String name : config.parameters.keySet()) {

@@ -22,6 +22,7 @@ final class Events {
     final LongAdder timeouts = new LongAdder();
     final LongAdder rejected = new LongAdder();
     final LongAdder resets = new LongAdder();
+    final LongAdder leftOpen = new LongAdder();
     final LongAdder waited = new LongAdder();
     final LongAdder pastLeases = new LongAdder(); // of connections that are closed
     final Histogram waits = new Histogram();
@@ -124,20 +125,31 @@ final class Events {
         tell(to -> to.leaked(pool, holder, isCertain));
     }
 
-    /** Tells of a transaction that a client left open, once for each place that closed it. */
-    void transactionLeftOpen(@Nullable String sql) {
+    /**
+     * Counts a transaction that a client left open, and warns once for each place that closed such a client. If the pool's
+     * configuration begins the transactions, each plain SELECT leaves one open, so there is no warning.
+     */
+    void transactionLeftOpen(boolean isByConfiguration, @Nullable String sql) {
+        leftOpen.increment();
+        String what = "a client was closed in a transaction without a commit; closed at "; // SQL may have secrets
+        if (isByConfiguration) {
+            if (LOGGER.isLoggable(Level.DEBUG)) log(Level.DEBUG, what + site());
+            return;
+        }
         if (sites.size() >= MOST_SITES) return;
-        String site = StackWalker.getInstance()
+        String site = site();
+        if (!sites.add(site)) return;
+        log(Level.WARNING, what + site);
+        tell(to -> to.transactionLeftOpen(pool, site, sql));
+    }
+
+    /** The place in the caller's code that called the pool. */
+    private static String site() {
+        return StackWalker.getInstance()
                 .walk(frames -> frames.dropWhile(frame -> Diagnosis.isOwn(frame.getClassName()))
                         .findFirst()
                         .map(StackWalker.StackFrame::toString)
                         .orElse("unknown"));
-        if (!sites.add(site)) return;
-        log(
-                Level.WARNING,
-                "a client was closed in a transaction, which is rolled back; closed at "
-                        + site); // SQL may have secrets
-        tell(to -> to.transactionLeftOpen(pool, site, sql));
     }
 
     void exhausted(PoolExhaustedException exception) {

@@ -63,6 +63,9 @@ final class PhysicalConnection {
     @Nullable
     Lease suspected;
 
+    /** The lease began without auto-commit, so that the pool's configuration and not the caller begins transactions. */
+    boolean isManualCommit;
+
     long leases;
 
     // Plain fields of whoever holds the connection.
@@ -134,6 +137,7 @@ final class PhysicalConnection {
         if (suspected != null) suspected = null;
         if (copy != null) copy = null;
         if (shared) shared = false;
+        if (isManualCommit) isManualCommit = false;
     }
 
     /** A thread is about to speak to the server for this client. False: it must not, the client was closed meanwhile. */

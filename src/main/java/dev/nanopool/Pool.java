@@ -286,8 +286,9 @@ public final class Pool implements AutoCloseable {
 
     /** The end of a lease, on the client's thread: no I/O, no exception. */
     void giveBack(PhysicalConnection connection) {
-        if (!connection.session.isIdle() && !connection.isBusy())
-            events.transactionLeftOpen(connection.session.opener());
+        // The pool does not know what became of a transaction whose connection is lost.
+        if (!connection.session.isIdle() && !connection.isBusy() && !connection.isBroken())
+            events.transactionLeftOpen(connection.isManualCommit, connection.session.opener());
         takeBack(connection);
     }
 
@@ -500,6 +501,7 @@ public final class Pool implements AutoCloseable {
                 events.lost.sum(),
                 events.leaked.sum(),
                 events.resets.sum(),
+                events.leftOpen.sum(),
                 events.waits.percentile(50, unwaited),
                 events.waits.percentile(99, unwaited),
                 events.waits.percentile(99.9, unwaited),

@@ -20,6 +20,7 @@ import java.time.Duration;
  * @param lost connections that broke
  * @param leaked how often a lease was told of as leaked, certain or suspected
  * @param reset leases after which something had to be undone on the server
+ * @param leftOpen leases that ended in an open transaction, without a commit, on a sound connection
  * @param waitP50 how long callers that got a connection waited, since the pool began, to within 6 %: the median, zero for
  *     those who did not have to wait
  * @param waitP99 the 99th percentile of the wait
@@ -43,6 +44,7 @@ public record PoolStats(
         long lost,
         long leaked,
         long reset,
+        long leftOpen,
         Duration waitP50,
         Duration waitP99,
         Duration waitP999,
