@@ -61,7 +61,7 @@ final class ConnectionUrl {
     private static final List<String> DATABASE_NAMES = List.of("PGDBNAME", "dbname");
 
     /** All names that a URL knows besides the driver's. */
-    private static final Set<String> OWN_NAMES = Stream.of(
+    static final Set<String> OWN_NAMES = Stream.of(
                     DRIVER_NAMES.keySet(), OTHER_NAMES, HOST_NAMES, PORT_NAMES, DATABASE_NAMES)
             .flatMap(Collection::stream)
             .collect(Collectors.toUnmodifiableSet());

@@ -222,6 +222,33 @@ class ResetTest extends PoolTestBase {
         assertThat(told).hasSize(2).last().asString().contains("SELECT 1");
     }
 
+    // The pool does not know what became of a transaction whose connection is lost, so that it says nothing of it.
+    @Test
+    void transactionOfALostConnectionMustNotBeTold() throws Exception {
+        Queue<String> told = new ConcurrentLinkedQueue<>();
+        Pool pool = open(config().size(1).listener(new PoolListener() {
+            @Override
+            public void transactionLeftOpen(String name, String site, String sql) {
+                told.add(site);
+            }
+        }));
+        try (Connection client = pool.client()) {
+            client.setAutoCommit(false);
+            select(client);
+            assertThatThrownBy(() -> TestServer.execute(client, "SELECT pg_terminate_backend(pg_backend_pid())"))
+                    .isInstanceOf(SQLException.class);
+        }
+        awaitBalance(pool);
+        assertThat(told).isEmpty();
+        assertThat(pool.stats().leftOpen()).isZero();
+        try (Connection client = pool.client()) {
+            client.setAutoCommit(false);
+            select(client);
+        }
+        assertThat(told).hasSize(1);
+        assertThat(pool.stats().leftOpen()).isEqualTo(1);
+    }
+
     @Test
     void strictCommitMustThrowWhereTheDriverRollsBackSilently() throws Exception {
         for (boolean strict : new boolean[] {true, false}) {
