@@ -196,7 +196,8 @@ class DriverPropertiesTest {
             assertThat(entrance.passed(name, "2")).isEmpty();
     }
 
-    // One wrong letter in any name of the driver, near its begin, its middle and its end, of each kind, and the message names the right one.
+    // One wrong letter in any name of the driver, near its begin, its middle and its end, of each kind, and the message
+    // names the right one.
     @ParameterizedTest
     @MethodSource("names")
     void misspeltPropertyMustBeRefusedWithItsNearestNeighbour(String name) {

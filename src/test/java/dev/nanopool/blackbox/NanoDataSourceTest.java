@@ -347,7 +347,8 @@ class NanoDataSourceTest extends PoolTestBase {
         }
     }
 
-    // A plain SELECT opens a transaction there, and its client need not commit: the pool counts it and warns of nothing.
+    // A plain SELECT opens a transaction there, and its client need not commit: the pool counts it and warns of
+    // nothing.
     @Test
     void clientWithoutAutoCommitMustBeCountedWithoutAWarningWhenItDoesNotCommit() throws Exception {
         NanoDataSource dataSource = dataSource();
@@ -441,7 +442,7 @@ class NanoDataSourceTest extends PoolTestBase {
 
         List<String> messages(Level level) {
             return records.stream()
-                    .filter(entry -> entry.getLevel() == level)
+                    .filter(entry -> entry.getLevel().equals(level))
                     .map(LogRecord::getMessage)
                     .toList();
         }
