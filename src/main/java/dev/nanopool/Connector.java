@@ -29,13 +29,15 @@ final class Connector {
     private static final Driver DRIVER = new Driver();
 
     private final PoolConfig config;
+    private final Background background;
     private final String url;
     private final Properties properties = new Properties();
     private final Map<Thread, CompletableFuture<Opened>> attempts = new ConcurrentHashMap<>();
     private volatile boolean closed;
 
-    Connector(PoolConfig config) {
+    Connector(PoolConfig config, Background background) {
         this.config = config;
+        this.background = background;
         this.url = "jdbc:postgresql://"
                 + config.url.hosts.stream().map(Object::toString).collect(Collectors.joining(","))
                 + "/"
@@ -183,8 +185,7 @@ final class Connector {
         var result = new CompletableFuture<Opened>();
         // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
         // off its carrier; and whoever waits for another thread's class initialisation, as at the start, would pin it.
-        var builder = Thread.ofPlatform().daemon().name("nanopool-" + config.name + "-connect");
-        Thread thread = builder.unstarted(() -> {
+        Thread thread = background.platformThread("connect", () -> {
             try {
                 Opened opened = open(attempt);
                 if (!result.complete(opened)) opened.abort(); // too late
@@ -197,7 +198,7 @@ final class Connector {
         thread.setContextClassLoader(Connector.class.getClassLoader()); // where the driver finds the socket factory
         attempts.put(thread, result);
         try {
-            thread.start();
+            background.start(thread);
         } catch (Error e) { // the system has no more threads
             attempts.remove(thread);
             attempt.end();

@@ -111,6 +111,10 @@ final class Events {
         log(Level.WARNING, "closed, but " + connections + " connections did not close in time");
     }
 
+    void notEnded(Thread thread) {
+        log(Level.WARNING, "closed, but the thread " + thread.getName() + " did not end in time");
+    }
+
     void leaked(Holder holder, boolean isCertain) {
         leaked.increment();
         log(

@@ -51,22 +51,18 @@ final class Housekeeper {
         this.supply = health.supply();
         this.events = events;
         this.background = background;
-        this.thread = Thread.ofPlatform()
-                .daemon()
-                .name("nanopool-" + config.name + "-housekeeper")
-                .unstarted(this::run);
+        this.thread = background.platformThread("housekeeper", this::run);
     }
 
     void start() {
         clock.tick(Clock.nanoTime());
-        thread.start();
+        background.start(thread);
     }
 
-    /** Ends the thread, and waits until it has: a moment, since it waits for nobody. */
-    void stop() throws InterruptedException {
+    /** Ends the thread. Does not wait for its end, which {@link Background#awaitEnd} does. */
+    void stop() {
         stopped = true;
         wake();
-        thread.join();
     }
 
     /** Has it look at the line at once. */

@@ -32,6 +32,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Pool implements AutoCloseable {
     private static final Duration DRAIN = Duration.ofSeconds(5);
+    private static final Duration ENDING = Duration.ofSeconds(2); // for a thread that only has to notice its end
     private static final Duration LONGEST = Duration.ofDays(365);
     private static final long LOOK_NANOS = Duration.ofMillis(10).toNanos(); // between two looks of who closes
 
@@ -42,6 +43,7 @@ public final class Pool implements AutoCloseable {
     private final Diagnosis diagnosis; // why a caller gets none
     private final Events events; // what has happened
     private final Housekeeper housekeeper;
+    private final Background background;
     private final Clock clock = new Clock();
     private final SqlText sqlText;
     private final boolean isTracing;
@@ -52,9 +54,9 @@ public final class Pool implements AutoCloseable {
         this.events = new Events(config.name, config.listener);
         this.queue = new LeaseQueue<>(
                 config.maxWaiters, Clock::nanoTime, this::openForWaiter, this::wakeHousekeeper, this::isDeadlock);
-        var connector = new Connector(config);
+        this.background = new Background(config.name);
+        var connector = new Connector(config, background);
         var watchdog = new Watchdog();
-        var background = new Background(config.name);
         this.sqlText = new SqlText(connector.isCallSelect());
         this.health = new Health(config, connector, queue, watchdog, events, clock, background);
         this.supply = health.supply();
@@ -96,8 +98,9 @@ public final class Pool implements AutoCloseable {
      *
      * @param config what the pool is made of
      * @return the pool
-     * @throws SQLException the driver's, if a connection cannot be opened; all others are closed again. SQLState 08001 if
-     *     {@code connectTimeout} has passed; 08000 with the interrupt flag set, if the thread is interrupted
+     * @throws SQLException the driver's, if a connection cannot be opened; all others are closed again, and no thread of
+     *     the pool is left, as after {@link #close(Duration)}. SQLState 08001 if {@code connectTimeout} has passed; 08000
+     *     with the interrupt flag set, if the thread is interrupted
      */
     public static Pool create(PoolConfig config) throws SQLException {
         Pool pool = new Pool(config);
@@ -385,9 +388,11 @@ public final class Pool implements AutoCloseable {
 
     /**
      * Closes the pool: whoever waits is refused at once, leases may go on until {@code drain} has passed, then their
-     * connections are cut and their statements cancelled. Afterwards no socket and no thread of the pool is left; blocks
-     * for {@code drain} at most, and until all sockets are closed, which is bounded by {@code connectTimeout} + 5 s and
-     * logged if it takes longer. Closing it again waits as well, and cuts when the shorter drain is over.
+     * connections are cut and their statements cancelled. Afterwards no socket and no thread of the pool is left, and
+     * {@link PoolStats#opening} is 0. Blocks for {@code drain} at most, and until all sockets are closed, which is bounded
+     * by {@code connectTimeout} + 5 s and logged if it takes longer. A thread of the pool that hangs in a name look-up, in
+     * the supplier of the credentials or in the listener is left behind after 2 s, and logged. Closing the pool again waits
+     * as well, and cuts when the shorter drain is over.
      *
      * <p>If the thread is interrupted, before or meanwhile, leases are not waited for any longer; everything else is done
      * all the same, and the interrupt flag is set at the end.
@@ -407,28 +412,32 @@ public final class Pool implements AutoCloseable {
         } catch (InterruptedException e) {
             interrupted = true;
         }
-        try {
-            if (!awaitClosed(!drained)) events.notClosed(supply.capacity());
-        } catch (InterruptedException e) {
-            interrupted = true;
-        }
-        try {
-            housekeeper.stop();
-        } catch (InterruptedException e) {
-            interrupted = true; // it ends all the same
-        }
+        if (!awaitClosed(!drained)) events.notClosed(supply.capacity());
+        housekeeper.stop();
+        Thread running = background.awaitEnd(ENDING);
+        if (running != null) events.notEnded(running);
         if (interrupted) Thread.currentThread().interrupt();
         return drained;
     }
 
-    /** Waits until all sockets are closed; with {@code cut}, ends all leases, those included that begin only now. */
-    private boolean awaitClosed(boolean cut) throws InterruptedException {
+    /**
+     * Waits until all sockets are closed; with {@code cut}, ends all leases, those included that begin only now. An
+     * interrupt does not end this waiting, because it is bounded; the flag is set at the end.
+     */
+    private boolean awaitClosed(boolean cut) {
         long deadline = Clock.nanoTime() + config.connectTimeout.plus(DRAIN).toNanos();
+        boolean closed = false;
+        boolean interrupted = false;
         do {
             if (cut) supply.connections().forEach(this::cut);
-            if (supply.awaitClosed(LOOK_NANOS)) return true;
-        } while (Clock.nanoTime() < deadline);
-        return false;
+            try {
+                closed = supply.awaitClosed(LOOK_NANOS);
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        } while (!closed && Clock.nanoTime() < deadline);
+        if (interrupted) Thread.currentThread().interrupt();
+        return closed;
     }
 
     private void cut(PhysicalConnection connection) {
