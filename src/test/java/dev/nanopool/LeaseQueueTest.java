@@ -186,7 +186,8 @@ class LeaseQueueTest {
         assertThat(queue.pending()).isEqualTo(3);
         assertThat(queue.expire(100)).isEqualTo(200);
         assertThat(queue.expire(250)).isEqualTo(300);
-        Await.until("two have left", () -> queue.pending() == 1);
+        Await.until("two have left", () -> early.size() == 2);
+        assertThat(queue.pending()).isEqualTo(1);
         assertThat(early).containsExactly(Reason.TIMED_OUT, Reason.TIMED_OUT);
         queue.give("a");
         threads.join();
@@ -231,7 +232,8 @@ class LeaseQueueTest {
         clock.set(20);
         taker(NEVER, after);
         queue.refuse(Reason.DATABASE_DOWN, 20);
-        Await.until("one has left", () -> queue.pending() == 1);
+        Await.until("one has left", () -> before.size() == 1);
+        assertThat(queue.pending()).isEqualTo(1);
         assertThat(before).containsExactly(Reason.DATABASE_DOWN);
         queue.give("a");
         threads.join();

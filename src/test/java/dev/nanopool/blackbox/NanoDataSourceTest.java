@@ -418,7 +418,7 @@ class NanoDataSourceTest extends PoolTestBase {
         for (NanoDataSource dataSource : Arrays.asList(started, fresh)) {
             dataSource.close();
             dataSource.close();
-            assertThat(sessions(dataSource)).isZero();
+            Await.until("the server's processes have ended", () -> sessions(dataSource) == 0);
             assertThatThrownBy(dataSource::getConnection)
                     .isInstanceOf(SQLNonTransientConnectionException.class)
                     .extracting(e -> ((SQLException) e).getSQLState())

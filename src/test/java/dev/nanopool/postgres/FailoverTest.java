@@ -260,14 +260,16 @@ class FailoverTest extends PoolTestBase {
         }));
         List<Connection> clients = new ArrayList<>();
         for (int i = 0; i < 3; i++) clients.add(pool.client());
+        long start = System.nanoTime();
         assertThatThrownBy(() -> pool.client(Duration.ofSeconds(3)))
                 .isInstanceOf(PoolExhaustedException.class)
-                .hasMessageContaining("the server lets in 3 at present")
+                .hasMessageMatching(".* the server lets in [34] at present;.*") // 4: one more is just being tried
                 .cause()
                 .hasMessageContaining("too many connections");
-        assertThat(refused)
+        int seconds = (int) Duration.ofNanos(System.nanoTime() - start).toSeconds();
+        assertThat(List.copyOf(refused))
                 .as("first those that were on their way, then one a second")
-                .hasSizeBetween(2, 8)
+                .hasSizeBetween(2, 5 + seconds)
                 .allSatisfy(cause -> assertThat(cause)
                         .isInstanceOfSatisfying(
                                 SQLException.class,
