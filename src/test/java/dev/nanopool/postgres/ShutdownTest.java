@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.sun.management.UnixOperatingSystemMXBean;
+import dev.nanopool.Credentials;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolListener;
@@ -16,8 +17,11 @@ import java.lang.management.ManagementFactory;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 
 /** The end of a pool: what is refused, what may finish, and that nothing is left. */
@@ -26,8 +30,16 @@ class ShutdownTest extends PoolTestBase {
     private static final Duration DRAIN = Duration.ofSeconds(1);
 
     private static long threadsOfPools() {
+        return threadsOf("");
+    }
+
+    private static long threadsOf(Pool pool) {
+        return threadsOf(pool.stats().name() + "-");
+    }
+
+    private static long threadsOf(String pool) {
         return Thread.getAllStackTraces().keySet().stream()
-                .filter(thread -> thread.getName().startsWith("nanopool-"))
+                .filter(thread -> thread.getName().startsWith("nanopool-" + pool))
                 .count();
     }
 
@@ -168,6 +180,95 @@ class ShutdownTest extends PoolTestBase {
             assertThat(stopwatch.elapsed()).isLessThan(stopwatch.allowing(AT_ONCE));
         }
         assertThat(interrupted.await(10, TimeUnit.SECONDS)).isTrue();
+    }
+
+    /** A supplier of credentials that hangs until it is interrupted, and then takes its time to end. */
+    private static final class Slow implements Supplier<Credentials> {
+        final CountDownLatch asked = new CountDownLatch(1);
+        private final CountDownLatch never = new CountDownLatch(1);
+        private final Duration end;
+        volatile boolean hasEnded;
+
+        Slow(Duration end) {
+            this.end = end;
+        }
+
+        @Override
+        public Credentials get() {
+            asked.countDown();
+            try {
+                never.await();
+            } catch (InterruptedException e) {
+                long start = System.nanoTime();
+                for (long rest = end.toNanos(); rest > 0; rest = start + end.toNanos() - System.nanoTime()) {
+                    LockSupport.parkNanos(rest);
+                }
+            }
+            hasEnded = true;
+            throw new IllegalStateException("no credentials");
+        }
+    }
+
+    // Not only the sockets: close returns when the last thread of the pool has ended, and nothing is being opened.
+    @Test
+    void closeMustWaitForTheThreadsOfThePool() throws Exception {
+        var slow = new Slow(Duration.ofMillis(300));
+        Pool pool = open(config().size(1)
+                .minIdle(0)
+                .connectTimeout(Duration.ofMinutes(1))
+                .credentials(slow));
+        threads.start(() -> refused(() -> pool.client(Duration.ofMinutes(1))));
+        assertThat(slow.asked.await(10, TimeUnit.SECONDS)).isTrue();
+        pool.close();
+        assertThat(slow.hasEnded).isTrue();
+        assertThat(threadsOf(pool)).isZero();
+        assertThat(pool.stats().opening()).isZero();
+    }
+
+    // The same after a create that has failed.
+    @Test
+    void failedCreateMustWaitForTheThreadsOfThePool() {
+        var slow = new Slow(Duration.ofMillis(300));
+        PoolConfig config = config().name("failed-create")
+                .size(1)
+                .connectTimeout(Duration.ofMillis(200))
+                .credentials(slow)
+                .build();
+        assertThatThrownBy(() -> Pool.create(config)).isInstanceOf(SQLException.class);
+        assertThat(slow.hasEnded).isTrue();
+        assertThat(threadsOf("failed-create")).isZero();
+    }
+
+    // A thread that does not end by itself holds close up for two seconds and not for ever.
+    @Test
+    void threadThatHangsMustBeLeftBehind() throws Exception {
+        var slow = new Slow(Duration.ofSeconds(5));
+        Pool pool = open(config().size(1)
+                .minIdle(0)
+                .connectTimeout(Duration.ofMinutes(1))
+                .credentials(slow));
+        threads.start(() -> refused(() -> pool.client(Duration.ofMinutes(1))));
+        assertThat(slow.asked.await(10, TimeUnit.SECONDS)).isTrue();
+        pool.close();
+        assertThat(slow.hasEnded).isFalse();
+        Await.until("its thread has ended", () -> threadsOf(pool) == 0);
+    }
+
+    // The pool's user may close it on a thread of the pool, which cannot wait for itself.
+    @Test
+    void poolMustCloseFromAThreadOfItsOwn() throws Exception {
+        var opened = new CompletableFuture<Pool>();
+        var took = new CompletableFuture<Boolean>();
+        Pool pool = open(config().size(1).minIdle(0).credentials(() -> {
+            try (var stopwatch = Stopwatch.start()) {
+                opened.join().close(Duration.ofMinutes(1));
+                took.complete(stopwatch.elapsed().compareTo(stopwatch.allowing(AT_ONCE)) < 0);
+            }
+            throw new IllegalStateException("no credentials");
+        }));
+        opened.complete(pool);
+        refused(() -> pool.client(Duration.ofMinutes(1)));
+        assertThat(took.get(60, TimeUnit.SECONDS)).as("at once").isTrue();
     }
 
     // Whoever waits is refused at once; the lease may go on until the drain is over, then its query ends on the server.
