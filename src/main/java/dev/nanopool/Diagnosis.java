@@ -3,7 +3,9 @@ package dev.nanopool;
 import dev.nanopool.Events.OpenFailure;
 import dev.nanopool.PoolExhaustedException.Holder;
 import dev.nanopool.PoolExhaustedException.Verdict;
-import dev.nanopool.Refused.Reason;
+import dev.nanopool.queue.LeaseQueue;
+import dev.nanopool.queue.RefusedException;
+import dev.nanopool.queue.RefusedException.Reason;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -32,33 +34,42 @@ final class Diagnosis {
     }
 
     /**
-     * Whether the calling thread, which waits, holds a lease, and every other lease's thread waits, too: then nobody will
-     * give one back. Unless another thread has used the client, or it is forgotten, and about to be taken back.
+     * A thread that waits in a deadlock, or null. All connections are leased, the owner of every lease waits for one more,
+     * and no other thread has used one of the clients, so no lease ends before a deadline.
      */
-    boolean isDeadlock() {
+    @Nullable
+    Thread deadlocked() {
+        var any = supply.connections().stream().findFirst();
+        Lease lease = any.isPresent() ? any.get().lease : null;
+        if (lease == null || !isDeadlock(lease.owner())) return null;
+        return queue.hasWaiting(lease.owner()) ? lease.owner() : null;
+    }
+
+    /** Whether every lease's owner is this thread or waits, and this thread has a lease. */
+    private boolean isDeadlock(Thread thread) {
         boolean isMine = false;
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease;
             if (lease == null || lease.client() == null || connection.isBusy() || connection.shared)
                 return false; // mostly the first
-            isMine |= lease.owner() == Thread.currentThread();
+            isMine |= lease.owner() == thread;
         }
         if (!isMine || supply.connections().size() < supply.size()) return false; // one more may be opened
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease;
             if (lease == null) return false;
-            if (lease.owner() != Thread.currentThread() && !queue.hasWaiting(lease.owner())) return false;
+            if (lease.owner() != thread && !queue.hasWaiting(lease.owner())) return false;
         }
         return true;
     }
 
-    PoolExhaustedException explain(Refused refused, PoolStats stats, long waitedNanos, long timeoutNanos) {
+    PoolExhaustedException explain(RefusedException refused, PoolStats stats, long waitedNanos, long timeoutNanos) {
         List<Holder> holders = recentHolders();
         OpenFailure failure = events.lastFailure();
         StringBuilder message = new StringBuilder("%s: no connection within %d ms (timeout %d ms)"
                 .formatted(config.name, waitedNanos / 1_000_000, timeoutNanos / 1_000_000));
-        if (refused.place > 0) message.append(", place %d in the line".formatted(refused.place));
-        if (refused.reason == Reason.QUEUE_FULL) message.append(", maxWaiters %d".formatted(config.maxWaiters));
+        if (refused.place() > 0) message.append(", place %d in the line".formatted(refused.place()));
+        if (refused.reason() == Reason.QUEUE_FULL) message.append(", maxWaiters %d".formatted(config.maxWaiters));
         message.append("; max %d, active %d, idle %d, pending %d"
                 .formatted(stats.size(), stats.active(), stats.idle(), stats.pending()));
         if (supply.isSuspended()) message.append("; the pool is suspended");
@@ -78,7 +89,7 @@ final class Diagnosis {
         if (holders.size() > MOST_HOLDERS) message.append("; and so on: holders()");
         return new PoolExhaustedException(
                 message.append('.').toString(),
-                verdict(refused.reason, holders, timeoutNanos),
+                verdict(refused.reason(), holders, timeoutNanos),
                 stats,
                 holders,
                 failure == null ? null : failure.cause());
@@ -86,7 +97,7 @@ final class Diagnosis {
 
     private Verdict verdict(Reason reason, List<Holder> holders, long timeoutNanos) {
         if (reason == Reason.DATABASE_DOWN) return Verdict.DATABASE_DOWN;
-        if (reason == Reason.DEADLOCK || isDeadlock()) return Verdict.DEADLOCK;
+        if (reason == Reason.DEADLOCK || isDeadlock(Thread.currentThread())) return Verdict.DEADLOCK;
         // Nobody holds one, and yet there is none: the server answers neither those that ask for one nor the pool.
         if (holders.isEmpty() && !supply.isSuspended() && supply.isAtWork()) return Verdict.DATABASE_DOWN;
         for (PhysicalConnection connection : supply.connections()) {

@@ -2,6 +2,7 @@ package dev.nanopool;
 
 import dev.nanopool.PhysicalConnection.SqlAction;
 import dev.nanopool.driver.PeekableSocket.Peek;
+import dev.nanopool.queue.LeaseQueue;
 import java.sql.SQLException;
 import java.sql.SQLTimeoutException;
 import java.time.Duration;

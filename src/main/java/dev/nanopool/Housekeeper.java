@@ -1,5 +1,7 @@
 package dev.nanopool;
 
+import dev.nanopool.queue.LeaseQueue;
+import dev.nanopool.queue.RefusedException.Reason;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.locks.LockSupport;
@@ -23,6 +25,7 @@ final class Housekeeper {
     private final Watchdog watchdog;
     private final Health health;
     private final Supply supply;
+    private final Diagnosis diagnosis;
     private final Events events;
     private final Background background;
     private final Thread thread;
@@ -40,6 +43,7 @@ final class Housekeeper {
             Clock clock,
             Watchdog watchdog,
             Health health,
+            Diagnosis diagnosis,
             Events events,
             Background background) {
         this.pool = pool;
@@ -49,6 +53,7 @@ final class Housekeeper {
         this.watchdog = watchdog;
         this.health = health;
         this.supply = health.supply();
+        this.diagnosis = diagnosis;
         this.events = events;
         this.background = background;
         this.thread = Thread.ofPlatform()
@@ -82,6 +87,7 @@ final class Housekeeper {
             try {
                 wait = Math.min(queue.expire(now) - now, wait);
                 watchdog.enforce(now);
+                lookForDeadlock();
                 if (now - sweptNanos >= SWEEP_NANOS) {
                     sweptNanos = now;
                     sweep(now);
@@ -96,6 +102,12 @@ final class Housekeeper {
                 early = now + LINE_NANOS - Clock.nanoTime();
             }
         }
+    }
+
+    /** Refuses one of the callers that wait for each other, so that it gives its own connection back. */
+    private void lookForDeadlock() {
+        Thread deadlocked = queue.pending() == 0 ? null : diagnosis.deadlocked();
+        if (deadlocked != null) queue.refuse(Reason.DEADLOCK, deadlocked);
     }
 
     private void sweep(long now) {

@@ -3,6 +3,7 @@ package dev.nanopool;
 import dev.nanopool.driver.PeekableSocket;
 import dev.nanopool.driver.PeekableSocket.Peek;
 import dev.nanopool.driver.PoolSocketFactory;
+import dev.nanopool.queue.LeaseQueue;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.channels.ClosedByInterruptException;

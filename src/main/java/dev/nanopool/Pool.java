@@ -1,6 +1,8 @@
 package dev.nanopool;
 
-import dev.nanopool.Refused.Reason;
+import dev.nanopool.queue.LeaseQueue;
+import dev.nanopool.queue.RefusedException;
+import dev.nanopool.queue.RefusedException.Reason;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
@@ -50,8 +52,7 @@ public final class Pool implements AutoCloseable {
         this.config = config;
         this.isTracing = !config.leakThreshold.isZero();
         this.events = new Events(config.name, config.listener);
-        this.queue = new LeaseQueue<>(
-                config.maxWaiters, Clock::nanoTime, this::openForWaiter, this::wakeHousekeeper, this::isDeadlock);
+        this.queue = new LeaseQueue<>(config.maxWaiters, Clock::nanoTime, new QueueOwner());
         var connector = new Connector(config);
         var watchdog = new Watchdog();
         var background = new Background(config.name);
@@ -59,21 +60,25 @@ public final class Pool implements AutoCloseable {
         this.health = new Health(config, connector, queue, watchdog, events, clock, background);
         this.supply = health.supply();
         this.diagnosis = new Diagnosis(config, supply, queue, events);
-        this.housekeeper = new Housekeeper(this, config, queue, clock, watchdog, health, events, background);
+        this.housekeeper = new Housekeeper(this, config, queue, clock, watchdog, health, diagnosis, events, background);
     }
 
-    // What the queue calls: by these names, since the parts do not exist yet when it is made.
+    /** Passes on what the queue asks for; an object of its own, because supply and housekeeper are created after the queue. */
+    private final class QueueOwner implements LeaseQueue.Owner {
+        @Override
+        public void fillForWaiter() {
+            supply.vacancy();
+        }
 
-    private void openForWaiter() {
-        supply.vacancy();
-    }
+        @Override
+        public void fillForLater() {
+            supply.open();
+        }
 
-    private void wakeHousekeeper() {
-        housekeeper.wake();
-    }
-
-    private boolean isDeadlock() {
-        return diagnosis.isDeadlock();
+        @Override
+        public void wake() {
+            housekeeper.wake();
+        }
     }
 
     /**
@@ -214,8 +219,8 @@ public final class Pool implements AutoCloseable {
      * @throws SQLNonTransientConnectionException if the pool is closed; SQLState 08003
      */
     public Optional<Connection> tryClient() throws SQLException {
-        PhysicalConnection connection = queue.tryTakeOrOpen(supply::open);
-        while (connection != null && !health.isFit(connection, false)) connection = queue.tryTakeOrOpen(supply::open);
+        PhysicalConnection connection = queue.tryTakeOrFill();
+        while (connection != null && !health.isFit(connection, false)) connection = queue.tryTakeOrFill();
         if (connection == null && supply.isClosed()) throw closedException();
         return connection == null ? Optional.empty() : Optional.of(lend(connection));
     }
@@ -252,14 +257,13 @@ public final class Pool implements AutoCloseable {
         try {
             PhysicalConnection connection;
             do {
-                if (timeoutNanos > 0) connection = queue.take(startNanos + timeoutNanos);
-                else if ((connection = queue.tryTakeOrOpen(supply::open)) == null)
-                    throw new Refused(Reason.TIMED_OUT, 0);
+                if (timeoutNanos > 0) connection = queue.take(startNanos + timeoutNanos, 0);
+                else if ((connection = queue.tryTakeOrFill()) == null) throw new RefusedException(Reason.TIMED_OUT, 0);
             } while (!health.isFit(connection, timeoutNanos > 0));
             events.waited.increment();
             events.waits.record(Clock.nanoTime() - startNanos);
             return connection;
-        } catch (Refused e) {
+        } catch (RefusedException e) {
             throw exception(e, Clock.nanoTime() - startNanos, timeoutNanos);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
@@ -267,12 +271,12 @@ public final class Pool implements AutoCloseable {
         }
     }
 
-    private SQLException exception(Refused refused, long waitedNanos, long timeoutNanos) {
-        if (refused.reason == Reason.CLOSED || supply.isClosed()) {
+    private SQLException exception(RefusedException refused, long waitedNanos, long timeoutNanos) {
+        if (refused.reason() == Reason.CLOSED || supply.isClosed()) {
             events.rejected.increment();
             return closedException();
         }
-        (refused.reason == Reason.TIMED_OUT ? events.timeouts : events.rejected).increment();
+        (refused.reason() == Reason.TIMED_OUT ? events.timeouts : events.rejected).increment();
         PoolExhaustedException exception = diagnosis.explain(refused, stats(), waitedNanos, timeoutNanos);
         events.exhausted(exception);
         return exception;

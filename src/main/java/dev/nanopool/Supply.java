@@ -1,5 +1,7 @@
 package dev.nanopool;
 
+import dev.nanopool.queue.LeaseQueue;
+import dev.nanopool.queue.RefusedException.Reason;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -372,7 +374,7 @@ final class Supply {
                 losses.refused(refusal);
             }
             // Nobody can give a connection back to those who have waited through the whole attempt.
-            if (connections.isEmpty()) queue.refuse(Refused.Reason.DATABASE_DOWN, startNanos);
+            if (connections.isEmpty()) queue.refuse(Reason.DATABASE_DOWN, startNanos);
             return null;
         } finally {
             connects.release();

@@ -1,4 +1,4 @@
-package dev.nanopool;
+package dev.nanopool.queue;
 
 import java.io.File;
 import java.io.IOException;

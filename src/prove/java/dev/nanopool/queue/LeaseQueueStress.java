@@ -1,9 +1,9 @@
-package dev.nanopool;
+package dev.nanopool.queue;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
-import dev.nanopool.Refused.Reason;
+import dev.nanopool.queue.RefusedException.Reason;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 import org.openjdk.jcstress.annotations.Actor;
@@ -30,44 +30,21 @@ public final class LeaseQueueStress {
     private LeaseQueueStress() {}
 
     private static LeaseQueue<String> queue(Runnable vacancy, Runnable alarm) {
-        return new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, vacancy, alarm, () -> false);
+        return new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, new Parts(vacancy, alarm));
     }
 
-    /** Stops a caller where it is about to park: with its waiter in the line, and having looked for items. */
-    private static final class Parked extends RuntimeException {
-        private static final long serialVersionUID = 1;
-
-        Parked() {
-            super(null, null, false, false);
-        }
-    }
-
-    /** A queue whose callers never park: they are stopped before, and their waiters stay. */
+    /** A queue whose caller joins the line and does not park. Its waiter stays. */
     abstract static class Line {
         final AtomicInteger vacancies = new AtomicInteger();
-        final LeaseQueue<String> queue = queue(vacancies::incrementAndGet, () -> {
-            throw new Parked();
-        });
-
-        @Nullable
-        Thread waiting;
+        final LeaseQueue<String> queue = queue(vacancies::incrementAndGet, () -> {});
+        final Waiter waiter = new Waiter(0, NEVER);
 
         final void join() {
-            waiting = Thread.currentThread();
-            try {
-                queue.take(NEVER);
-                throw new AssertionError("did not come to where it parks");
-            } catch (Parked e) {
-                // as it should
-            } catch (InterruptedException e) {
-                throw new AssertionError(e);
-            } catch (Refused e) {
-                waiting = null; // it has its answer
-            }
+            queue.join(waiter);
         }
 
         final boolean isStranded() {
-            return waiting != null && queue.hasWaiting(waiting);
+            return waiter.get() == null;
         }
     }
 
@@ -155,8 +132,8 @@ public final class LeaseQueueStress {
         @Actor
         public void take(L_Result r) {
             try {
-                r.r1 = queue.take(NEVER);
-            } catch (InterruptedException | Refused e) {
+                r.r1 = queue.take(NEVER, 0);
+            } catch (InterruptedException | RefusedException e) {
                 throw new AssertionError(e);
             }
         }
@@ -240,10 +217,10 @@ public final class LeaseQueueStress {
         public void take(III_Result r) {
             Thread.currentThread().interrupt();
             try {
-                if (queue.take(NEVER).equals("item")) r.r1 = 1;
+                if (queue.take(NEVER, 0).equals("item")) r.r1 = 1;
             } catch (InterruptedException e) {
                 // the other outcome
-            } catch (Refused e) {
+            } catch (RefusedException e) {
                 throw new AssertionError(e);
             }
             var unused = Thread.interrupted();
@@ -328,7 +305,7 @@ public final class LeaseQueueStress {
         @Actor
         public void take() {
             for (int i = 0; i < 4; i++) {
-                if (queue.tryTakeOrOpen(vacancies::incrementAndGet) != null) taken++;
+                if (queue.tryTakeOrFill() != null) taken++;
             }
         }
 
@@ -359,7 +336,7 @@ public final class LeaseQueueStress {
         public void closeAndTake() {
             queue.close();
             for (int i = 0; i < 8; i++) {
-                if (queue.tryTakeOrOpen(vacancies::incrementAndGet) != null) return;
+                if (queue.tryTakeOrFill() != null) return;
             }
         }
 
@@ -403,7 +380,7 @@ public final class LeaseQueueStress {
     @Outcome(expect = FORBIDDEN, desc = "an item without what was done to it")
     public static class LesseeMustSeeWhatTheGiverDid {
         private final LeaseQueue<String[]> queue =
-                new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, () -> {}, () -> {}, () -> false);
+                new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
 
         @Actor
         public void give() {

@@ -1,4 +1,4 @@
-package dev.nanopool;
+package dev.nanopool.queue;
 
 import java.lang.System.Logger.Level;
 import java.lang.reflect.Method;
@@ -57,10 +57,10 @@ class LeaseQueueModelTest {
             borrowInTime borrow | give | expire
             borrow | borrowInTime | give expire
 
-            # The same for one that would wait for itself.
-            borrowUnlessDeadlocked | give
-            give: borrowUnlessDeadlocked | borrow
-            borrow | borrowUnlessDeadlocked | give
+            # The same for a caller that is refused by its thread.
+            borrowUnlessDeadlocked | give findDeadlock
+            give: borrowUnlessDeadlocked | borrow | findDeadlock
+            borrow | borrowUnlessDeadlocked | give findDeadlock
 
             # The housekeeper is told of every deadline.
             borrowInTime | keepDeadline

@@ -1,4 +1,4 @@
-package dev.nanopool;
+package dev.nanopool.queue;
 
 import com.sun.management.OperatingSystemMXBean;
 import java.lang.management.ManagementFactory;
@@ -38,7 +38,7 @@ public final class MillionCallers {
         for (Thread thread : parked) LockSupport.unpark(thread);
         for (Thread thread : parked) thread.join();
 
-        var queue = new LeaseQueue<Integer>(Integer.MAX_VALUE, System::nanoTime, () -> {}, () -> {}, () -> false);
+        var queue = new LeaseQueue<Integer>(Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
         int[] order = new int[callers];
         AtomicInteger served = new AtomicInteger();
         AtomicReference<@Nullable Throwable> failure = new AtomicReference<>();
@@ -46,7 +46,7 @@ public final class MillionCallers {
         Thread[] waiting = start(callers, begun, () -> {
             int place = begun.getAndIncrement();
             try {
-                Integer item = queue.take(Long.MAX_VALUE);
+                Integer item = queue.take(Long.MAX_VALUE, 0);
                 order[served.getAndIncrement()] = place;
                 queue.give(item);
             } catch (Throwable e) {

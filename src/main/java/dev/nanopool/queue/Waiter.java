@@ -1,12 +1,11 @@
-package dev.nanopool;
+package dev.nanopool.queue;
 
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A caller that waits in the line of {@link LeaseQueue}. Its value is its one answer, an item or a {@link Refused.Reason}:
- * who sets it first wins, and whoever loses keeps what it offered.
+ * A caller in the line of {@link LeaseQueue}. Its value is its one answer, an item or a {@link RefusedException.Reason}. The
+ * first thread that sets the answer wins; the others keep what they offered.
  */
 final class Waiter extends AtomicReference<@Nullable Object> {
     private static final long serialVersionUID = 1;
@@ -15,15 +14,16 @@ final class Waiter extends AtomicReference<@Nullable Object> {
     final long enqueuedNanos;
     final long deadlineNanos;
 
+    /** The next of the waiters that the housekeeper must finish; written before the waiter is published there. */
+    transient @Nullable Waiter nextUnfinished;
+
     Waiter(long enqueuedNanos, long deadlineNanos) {
         this.enqueuedNanos = enqueuedNanos;
         this.deadlineNanos = deadlineNanos;
     }
 
-    /** Answers and wakes the caller. False: it has its answer already. */
+    /** Answers, and wakes no thread. False if the waiter has its answer already. */
     boolean answer(Object answer) {
-        boolean first = compareAndSet(null, answer);
-        if (first) LockSupport.unpark(thread);
-        return first;
+        return compareAndSet(null, answer);
     }
 }

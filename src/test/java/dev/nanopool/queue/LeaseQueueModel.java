@@ -1,6 +1,6 @@
-package dev.nanopool;
+package dev.nanopool.queue;
 
-import dev.nanopool.Refused.Reason;
+import dev.nanopool.queue.RefusedException.Reason;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -32,13 +32,9 @@ public class LeaseQueueModel {
     private final AtomicInteger left = new AtomicInteger(); // callers that were told that time is up
     private volatile @Nullable Thread first;
     private @Nullable Thread sleeper; // guarded by this
-    private @Nullable Thread doomed; // written and read by one thread
-    private final LeaseQueue<Item> queue = new LeaseQueue<>(
-            Integer.MAX_VALUE,
-            clock::get,
-            this::opened,
-            () -> alarmed.set(true),
-            () -> Thread.currentThread() == doomed);
+    private volatile @Nullable Thread doomed;
+    private final LeaseQueue<Item> queue =
+            new LeaseQueue<>(Integer.MAX_VALUE, clock::get, new Parts(this::opened, () -> alarmed.set(true)));
 
     /** The opener of the queue: a permit has no item, so one is made. */
     private void opened() {
@@ -58,16 +54,16 @@ public class LeaseQueueModel {
     @Operation
     public void borrow() throws Exception {
         Item item = queue.tryTake();
-        use(item != null ? item : queue.take(NEVER));
+        use(item != null ? item : queue.take(NEVER, 0));
     }
 
     /** Leaves when its time is up. */
     @Operation
     public void borrowInTime() throws Exception {
         try {
-            use(queue.take(DEADLINE));
-        } catch (Refused e) {
-            if (e.reason != Reason.TIMED_OUT) throw e;
+            use(queue.take(DEADLINE, 0));
+        } catch (RefusedException e) {
+            if (e.reason() != Reason.TIMED_OUT) throw e;
             left.incrementAndGet();
         }
     }
@@ -76,21 +72,29 @@ public class LeaseQueueModel {
     @Operation
     public void borrowUnlessClosed() throws Exception {
         try {
-            use(queue.take(NEVER));
-        } catch (Refused e) {
-            if (e.reason != Reason.CLOSED) throw e;
+            use(queue.take(NEVER, 0));
+        } catch (RefusedException e) {
+            if (e.reason() != Reason.CLOSED) throw e;
         }
     }
 
-    /** Is told that it waits for itself, unless an item has come already. */
+    /** Leaves when {@link #findDeadlock} has met it. */
     @Operation
     public void borrowUnlessDeadlocked() throws Exception {
         doomed = Thread.currentThread();
         try {
-            use(queue.take(NEVER));
-        } catch (Refused e) {
-            if (e.reason != Reason.DEADLOCK) throw e;
+            use(queue.take(NEVER, 0));
+        } catch (RefusedException e) {
+            if (e.reason() != Reason.DEADLOCK) throw e;
         }
+        doomed = null;
+    }
+
+    /** Refuses one caller by its thread. */
+    @Operation
+    public void findDeadlock() {
+        Thread thread = doomed;
+        if (thread != null) queue.refuse(Reason.DEADLOCK, thread);
     }
 
     /** Leaves when {@link #interrupt} comes. */
@@ -101,7 +105,7 @@ public class LeaseQueueModel {
             sleeper = Thread.currentThread();
         }
         try {
-            use(queue.take(NEVER));
+            use(queue.take(NEVER, 0));
         } catch (InterruptedException e) {
             // what may happen
         }
@@ -114,7 +118,7 @@ public class LeaseQueueModel {
     /** Waits for nobody. */
     @Operation
     public void borrowIfIdle() {
-        Item item = queue.tryTakeOrOpen(this::opened);
+        Item item = queue.tryTakeOrFill();
         if (item != null) use(item);
     }
 
@@ -122,8 +126,7 @@ public class LeaseQueueModel {
     @Operation
     public void borrowAll() {
         List<Item> all = new ArrayList<>();
-        for (Item item = queue.tryTakeOrOpen(this::opened); item != null; item = queue.tryTakeOrOpen(this::opened))
-            all.add(item);
+        for (Item item = queue.tryTakeOrFill(); item != null; item = queue.tryTakeOrFill()) all.add(item);
         all.forEach(this::use);
     }
 
@@ -198,7 +201,7 @@ public class LeaseQueueModel {
     @Operation
     public void comeFirst() throws Exception {
         first = Thread.currentThread();
-        Item item = queue.take(NEVER);
+        Item item = queue.take(NEVER, 0);
         first = null;
         use(item);
     }
@@ -208,7 +211,7 @@ public class LeaseQueueModel {
     public void comeSecond() throws Exception {
         Thread other = first;
         boolean isSecond = isWaiting(other);
-        Item item = queue.take(NEVER);
+        Item item = queue.take(NEVER, 0);
         if (isSecond && isWaiting(other)) throw new AssertionError("served before an older waiter");
         use(item);
     }

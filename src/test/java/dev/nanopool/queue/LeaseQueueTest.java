@@ -1,9 +1,9 @@
-package dev.nanopool;
+package dev.nanopool.queue;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import dev.nanopool.Refused.Reason;
+import dev.nanopool.queue.RefusedException.Reason;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.Threads;
 import java.lang.ref.WeakReference;
@@ -34,8 +34,7 @@ class LeaseQueueTest {
     private LeaseQueue<String> queue = queue(Integer.MAX_VALUE);
 
     private LeaseQueue<String> queue(int maxWaiters) {
-        return new LeaseQueue<>(
-                maxWaiters, clock::get, vacancies::incrementAndGet, alarms::incrementAndGet, () -> false);
+        return new LeaseQueue<>(maxWaiters, clock::get, new Parts(vacancies::incrementAndGet, alarms::incrementAndGet));
     }
 
     @AfterEach
@@ -47,9 +46,9 @@ class LeaseQueueTest {
         int before = queue.pending();
         Thread thread = threads.start(() -> {
             try {
-                results.add(queue.take(deadline));
-            } catch (Refused e) {
-                results.add(e.reason);
+                results.add(queue.take(deadline, 0));
+            } catch (RefusedException e) {
+                results.add(e.reason());
             } catch (InterruptedException e) {
                 results.add(e);
             }
@@ -83,8 +82,9 @@ class LeaseQueueTest {
     @Test
     void closedQueueMustForgetWhoComes() throws Exception {
         queue.close();
-        Thread thread = threads.start(() -> assertThatThrownBy(() -> queue.take(NEVER))
-                .isInstanceOfSatisfying(Refused.class, e -> assertThat(e.reason).isEqualTo(Reason.CLOSED)));
+        Thread thread = threads.start(() -> assertThatThrownBy(() -> queue.take(NEVER, 0))
+                .isInstanceOfSatisfying(
+                        RefusedException.class, e -> assertThat(e.reason()).isEqualTo(Reason.CLOSED)));
         threads.join();
         var caller = new WeakReference<>(thread);
         thread = null;
@@ -102,8 +102,8 @@ class LeaseQueueTest {
         assertThat(vacancies)
                 .as("who is going to wait has it opened when it waits")
                 .hasValue(0);
-        assertThat(queue.tryTakeOrOpen(vacancies::incrementAndGet)).isNull();
-        assertThat(queue.tryTakeOrOpen(vacancies::incrementAndGet)).isNull();
+        assertThat(queue.tryTakeOrFill()).isNull();
+        assertThat(queue.tryTakeOrFill()).isNull();
         assertThat(vacancies).hasValue(1);
     }
 
@@ -166,8 +166,9 @@ class LeaseQueueTest {
     void callerBeyondMaxWaitersMustBeRefusedAtOnce() throws Exception {
         queue = queue(1);
         taker(NEVER, new ArrayList<>());
-        assertThatThrownBy(() -> queue.take(NEVER))
-                .isInstanceOfSatisfying(Refused.class, e -> assertThat(e.reason).isEqualTo(Reason.QUEUE_FULL));
+        assertThatThrownBy(() -> queue.take(NEVER, 0))
+                .isInstanceOfSatisfying(
+                        RefusedException.class, e -> assertThat(e.reason()).isEqualTo(Reason.QUEUE_FULL));
         queue.give("a");
         threads.join();
         assertThat(queue.pending()).isZero();
@@ -218,8 +219,9 @@ class LeaseQueueTest {
         queue.close();
         threads.join();
         assertThat(results).containsExactly(Reason.CLOSED);
-        assertThatThrownBy(() -> queue.take(NEVER))
-                .isInstanceOfSatisfying(Refused.class, e -> assertThat(e.reason).isEqualTo(Reason.CLOSED));
+        assertThatThrownBy(() -> queue.take(NEVER, 0))
+                .isInstanceOfSatisfying(
+                        RefusedException.class, e -> assertThat(e.reason()).isEqualTo(Reason.CLOSED));
     }
 
     @Test
@@ -275,7 +277,7 @@ class LeaseQueueTest {
         long seed = Long.getLong("nanopool.stress.seed", new Random().nextLong());
         System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, "stress seed " + seed);
         var line = new LeaseQueue<Item>(
-                Integer.MAX_VALUE, Clock::nanoTime, vacancies::incrementAndGet, () -> {}, () -> false);
+                Integer.MAX_VALUE, System::nanoTime, new Parts(vacancies::incrementAndGet, () -> {}));
         for (int i = 0; i < size; i++) line.give(new Item());
         var outcomes = new AtomicInteger[] {new AtomicInteger(), new AtomicInteger(), new AtomicInteger()};
         List<Thread> all = Collections.synchronizedList(new ArrayList<>());
@@ -286,7 +288,7 @@ class LeaseQueueTest {
         var done = new AtomicBoolean();
         Thread housekeeper = Thread.ofPlatform().start(() -> {
             while (!done.get()) {
-                line.expire(Clock.nanoTime());
+                line.expire(System.nanoTime());
                 all.get(ThreadLocalRandom.current().nextInt(callers)).interrupt();
                 LockSupport.parkNanos(20_000);
             }
@@ -316,13 +318,13 @@ class LeaseQueueTest {
         for (int i = 0; i < borrows; i++) {
             try {
                 Item item = line.tryTake();
-                if (item == null) item = line.take(Clock.nanoTime() + random.nextInt(400_000));
+                if (item == null) item = line.take(System.nanoTime() + random.nextInt(400_000), 0);
                 if (!item.leased.compareAndSet(false, true)) throw new AssertionError("lent to two callers");
                 if (random.nextInt(4) == 0) Thread.yield();
                 item.leased.set(false);
                 line.give(item);
                 outcomes[0].incrementAndGet();
-            } catch (Refused e) {
+            } catch (RefusedException e) {
                 outcomes[1].incrementAndGet();
             } catch (InterruptedException e) {
                 outcomes[2].incrementAndGet();
@@ -334,14 +336,14 @@ class LeaseQueueTest {
     @Test
     void closeMustLetEverybodyLeaveAndLoseNoItem() throws Exception {
         for (int round = 0; round < Integer.getInteger("nanopool.stress.rounds", 10_000); round++) {
-            var line = new LeaseQueue<Item>(Integer.MAX_VALUE, Clock::nanoTime, () -> {}, () -> {}, () -> false);
+            var line = new LeaseQueue<Item>(Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
             line.give(new Item());
             for (int i = 0; i < 3; i++) {
                 threads.start(() -> {
                     try {
-                        while (true) line.give(line.take(NEVER));
-                    } catch (Refused e) {
-                        assertThat(e.reason).isEqualTo(Reason.CLOSED);
+                        while (true) line.give(line.take(NEVER, 0));
+                    } catch (RefusedException e) {
+                        assertThat(e.reason()).isEqualTo(Reason.CLOSED);
                     }
                 });
             }
