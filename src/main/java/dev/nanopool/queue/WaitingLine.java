@@ -4,7 +4,6 @@ import dev.nanopool.queue.RefusedException.Reason;
 import java.util.Iterator;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.locks.LockSupport;
 import java.util.function.Consumer;
 
 /**
@@ -104,7 +103,7 @@ final class WaitingLine {
                 Waiter waiter = line.next();
                 action.accept(waiter);
                 if (waiter.get() != null) {
-                    wake(waiter);
+                    waiter.wake();
                     line.remove();
                 }
             }
@@ -115,11 +114,7 @@ final class WaitingLine {
     }
 
     private void wakeAndRemove(Waiter waiter) {
-        wake(waiter);
+        waiter.wake();
         waiters.remove(waiter);
-    }
-
-    private static void wake(Waiter waiter) {
-        LockSupport.unpark(waiter.thread);
     }
 }
