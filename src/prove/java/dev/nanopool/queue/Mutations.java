@@ -22,7 +22,9 @@ public final class Mutations {
             new Mutation("join the line after looking for items", "LeaseQueue", """
                     waiters.add(waiter); // THEN look: whether the queue is closed, and for items
                     if (closed) waiter.answer(Reason.CLOSED);
+                    try {
                     match();""", """
+                    try {
                     match();
                     waiters.add(waiter);
                     if (closed) waiter.answer(Reason.CLOSED);"""),
@@ -32,78 +34,52 @@ public final class Mutations {
                     if (closed) waiter.answer(Reason.CLOSED);
                     waiters.add(waiter);"""),
             new Mutation("look for waiters only before filling the slot", "LeaseQueue", """
-                    permits.release();
-                    }
-                    match();
-                    }
-
-                    /** Gives back a permit""", """
-                    permits.release();
-                    }
-                    }
-
-                    /** Gives back a permit"""),
-            new Mutation("fill the slot without a fence and without a compare-and-set", "LeaseQueue", """
-                    if (stripes.get(stripe) != null || !stripes.compareAndSet(stripe, null, item)) {
-                    idle.add(item);
-                    permits.release();
-                    }""", """
-                    if (stripes.get(stripe) != null) {
-                    idle.add(item);
-                    permits.release();
-                    } else stripes.setRelease(stripe, item);"""),
+                    items.put(item);
+                    try {
+                    match();""", """
+                    items.put(item);
+                    try {"""),
+            new Mutation(
+                    "fill the slot without a fence and without a compare-and-set",
+                    "IdleItems",
+                    "if (stripes.get(stripe) == null && stripes.compareAndSet(stripe, null, item)) return;",
+                    """
+                    if (stripes.get(stripe) == null) {
+                    stripes.setRelease(stripe, item);
+                    return;
+                    }"""),
             new Mutation(
                     "empty the slot without a compare-and-set",
-                    "LeaseQueue",
+                    "IdleItems",
                     "if (item != null && stripes.compareAndSet(stripe, item, null)) return item;",
                     """
                     if (item != null) {
                     stripes.set(stripe, null);
                     return item;
                     }"""),
-            new Mutation("release the permit before its item is queued, on return", "LeaseQueue", """
-                    {
-                    idle.add(item);
-                    permits.release();
-                    }
-                    match();""", """
-                    {
-                    permits.release();
-                    idle.add(item);
-                    }
-                    match();"""),
-            new Mutation(
-                    "release the permit before its item is queued, for a waiter that has left", "LeaseQueue", """
-                    // the last waiter has left meanwhile
+            new Mutation("release the permit before its item is queued", "IdleItems", """
                     idle.add(item);
                     permits.release();""", """
                     permits.release();
                     idle.add(item);"""),
-            new Mutation("forget the item of a waiter that has left", "LeaseQueue", """
-                    // the last waiter has left meanwhile
-                    idle.add(item);
-                    permits.release();""", ""),
+            new Mutation(
+                    "forget the item of a waiter that has left",
+                    "LeaseQueue",
+                    "if (!waiters.handOver(item)) items.put(item);",
+                    "waiters.handOver(item);"),
             new Mutation("look for no waiter when a permit comes back", "LeaseQueue", """
-                    permits.release();
-                    match();
-                    }
-
-                    /** Takes out an idle""", """
-                    permits.release();
-                    }
-
-                    /** Takes out an idle"""),
+                    items.putPermit();
+                    try {
+                    match();""", """
+                    items.putPermit();
+                    try {"""),
             new Mutation("look for waiters before the permit comes back", "LeaseQueue", """
-                    permits.release();
+                    items.putPermit();
+                    try {
+                    match();""", """
+                    try {
                     match();
-                    }
-
-                    /** Takes out an idle""", """
-                    match();
-                    permits.release();
-                    }
-
-                    /** Takes out an idle"""),
+                    items.putPermit();"""),
             new Mutation(
                     "keep the permit to which no idle item belongs",
                     "LeaseQueue",
@@ -112,13 +88,46 @@ public final class Mutations {
             new Mutation(
                     "an interrupted caller keeps the item that has come",
                     "LeaseQueue",
-                    "if (!waiter.answer(Reason.INTERRUPTED) && !(waiter.get() instanceof Reason)) give(item(waiter));",
-                    "waiter.answer(Reason.INTERRUPTED);"),
+                    "else if (!(answer instanceof Reason)) give(item(answer));",
+                    ""),
             new Mutation(
-                    "an interrupted caller leaves without an answer",
+                    "a caller leaves without an answer",
                     "LeaseQueue",
-                    "if (!waiter.answer(Reason.INTERRUPTED) && !(waiter.get() instanceof Reason)) give(item(waiter));",
-                    "if (waiter.get() != null && !(waiter.get() instanceof Reason)) give(item(waiter));"),
+                    "if (!isServed && waiter != null) leave(waiter);",
+                    ""),
+            new Mutation(
+                    "an item is given back twice if a waiter cannot be woken",
+                    "WaitingLine",
+                    "if (!isAnswered) throw e;",
+                    "if (e != null) throw e;"),
+            new Mutation(
+                    "forget that a waiter could not be woken",
+                    "WaitingLine",
+                    "hasUnwoken = true; // a mere write, because there may be neither stack nor memory for a call",
+                    ""),
+            new Mutation(
+                    "remove an answered waiter without waking it",
+                    "WaitingLine",
+                    """
+                    waiter.wake();
+                    waiters.remove(waiter);""",
+                    """
+                    if (waiters.peek() != waiter) waiter.wake();
+                    waiters.remove(waiter);"""),
+            new Mutation(
+                    "lose the permit that the owner did not take over",
+                    "IdleItems",
+                    "if (!isTaken) permits.release(); // it stays here, and the caller says who looks for it again",
+                    ""),
+            new Mutation(
+                    "expire does not try the owner again",
+                    "LeaseQueue",
+                    "i > 0 && items.free() > 0;",
+                    "i > 0 && items.free() > Integer.MAX_VALUE - 1;"),
+            new Mutation("change what a full stack may leave half done", "IdleItems", """
+                    StackReserve.require();
+                    if (!permits.tryAcquire()) return null;""", """
+                    if (!permits.tryAcquire()) return null;"""),
             new Mutation(
                     "take what is idle though somebody waits",
                     "LeaseQueue",
@@ -139,39 +148,37 @@ public final class Mutations {
                     "LeaseQueue",
                     "private volatile boolean closed;",
                     "private boolean closed;"),
-            new Mutation("answer twice", "Waiter", "boolean first = compareAndSet(null, answer);", """
+            new Mutation("answer twice", "Waiter", "return compareAndSet(null, answer);", """
                     boolean first = get() == null;
-                    if (first) set(answer);"""),
-            new Mutation("answer and do not wake", "Waiter", "if (first) LockSupport.unpark(thread);", ""),
-            new Mutation("wake before the answer is there", "Waiter", """
-                    boolean first = compareAndSet(null, answer);
-                    if (first) LockSupport.unpark(thread);""", """
-                    LockSupport.unpark(thread);
-                    boolean first = compareAndSet(null, answer);"""),
+                    if (first) set(answer);
+                    return first;"""),
+            new Mutation("answer and do not wake", "Waiter", "LockSupport.unpark(thread);", ""),
+            new Mutation("wake before the answer is there", "WaitingLine", """
+                    boolean isAnswered = waiter.answer(item);
+                    try {
+                    wakeAndRemove(waiter);""", """
+                    waiter.wake();
+                    boolean isAnswered = waiter.answer(item);
+                    try {
+                    waiters.remove(waiter);"""),
             new Mutation(
                     "hand an item over without looking whether it was taken",
                     "WaitingLine",
-                    "if (waiter.answer(item)) return true;",
-                    """
-                    waiter.answer(item);
-                    return true;"""),
+                    "if (isAnswered) return true;",
+                    "return true;"),
             new Mutation("serve the youngest first", "WaitingLine", "waiters.add(waiter);", """
                     var older = new java.util.ArrayList<Waiter>();
                     for (Waiter w = waiters.poll(); w != null; w = waiters.poll()) older.add(w);
                     waiters.add(waiter);
                     waiters.addAll(older);"""),
             new Mutation("forget the earliest deadline after the look at the line", "WaitingLine", """
-                    earliestNanos.set(Long.MAX_VALUE); // first: who comes from now on lowers it, all others are met below
-                    forEach(waiter -> {
-                    if (waiter.deadlineNanos <= nowNanos) waiter.answer(Reason.TIMED_OUT);
-                    else if (waiter.get() == null) lowerEarliest(waiter.deadlineNanos);
-                    });""", """
-                    long[] next = {Long.MAX_VALUE};
-                    forEach(waiter -> {
-                    if (waiter.deadlineNanos <= nowNanos) waiter.answer(Reason.TIMED_OUT);
-                    else if (waiter.get() == null) next[0] = Math.min(next[0], waiter.deadlineNanos);
                     });
-                    earliestNanos.set(next[0]);"""),
+                    }
+                    return earliestNanos.get();""", """
+                    });
+                    earliestNanos.set(Long.MAX_VALUE);
+                    }
+                    return earliestNanos.get();"""),
             new Mutation(
                     "lower the earliest deadline without a compare-and-set",
                     "WaitingLine",
@@ -186,12 +193,12 @@ public final class Mutations {
                     "if (lowerEarliest(nanos)) alarm.run();",
                     "lowerEarliest(nanos);"));
 
-    private static final List<String> FILES = List.of("LeaseQueue", "WaitingLine", "Waiter");
+    private static final List<String> FILES = List.of("LeaseQueue", "IdleItems", "WaitingLine", "Waiter");
 
     private final Path sources;
 
     private Mutations(Path project) {
-        this.sources = project.resolve("src/main/java/dev/nanopool");
+        this.sources = project.resolve("src/main/java/dev/nanopool/queue");
     }
 
     /**
@@ -262,17 +269,18 @@ public final class Mutations {
     @SuppressWarnings("ImmutableEnumChecker") // the list is
     private enum Check {
         MODEL(
-                "1 tests started",
+                "tests started",
                 "-XX:+EnableDynamicAgentLoading",
                 "org.junit.platform.console.ConsoleLauncher",
                 "execute",
                 "--disable-banner",
                 "--include-engine=junit-jupiter", // no other needs to run, or can, in this directory
-                "--select-class=dev.nanopool.LeaseQueueModelTest"),
+                "--select-class=dev.nanopool.queue.LeaseQueueErrorTest",
+                "--select-class=dev.nanopool.queue.LeaseQueueModelTest"),
         STRESS(
                 "RUN RESULTS",
                 "org.openjdk.jcstress.Main",
-                "-t=dev.nanopool",
+                "-t=dev.nanopool.queue",
                 "-r=stress",
                 "-sc=false",
                 "-m=quick",
