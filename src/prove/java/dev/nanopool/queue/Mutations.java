@@ -139,7 +139,8 @@ public final class Mutations {
                     "while (waiter.get() == null) {",
                     "if (waiter.get() == null) {"),
             new Mutation("answer the waiters before the queue is closed", "LeaseQueue", """
-                    closed = true; // THEN answer: who enqueues later sees it
+                    closed = true; // THEN answer, because a later caller sees it
+                    hasUnfinished = true; // expire answers those that an error spares here
                     refuse(Reason.CLOSED, Long.MAX_VALUE);""", """
                     refuse(Reason.CLOSED, Long.MAX_VALUE);
                     closed = true;"""),
