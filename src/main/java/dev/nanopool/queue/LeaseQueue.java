@@ -215,7 +215,7 @@ public final class LeaseQueue<T> {
 
     /** Pairs waiters with idle items until one of the two runs out; then the owner gets a permit, if one is free. */
     private void match() {
-        while (!waiters.isEmpty()) {
+        while (!waiters.isEmpty() && items.free() > 0) {
             StackReserve.require(); // for `finally`
             var keeper = new Waiter(0, 0);
             T item = items.take(fillForWaiter);
