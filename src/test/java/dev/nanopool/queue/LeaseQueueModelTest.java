@@ -93,6 +93,7 @@ class LeaseQueueModelTest {
     void noOrderOfStepsMustLoseShareOrStrandAnything() {
         var options = new ModelCheckingOptions()
                 .iterations(0) // no scenarios made by chance
+                .recursionBound(100) // StackReserve recurses, and ends
                 .invocationsPerIteration(RUNS)
                 .verifier(NoFailure.class)
                 .minimizeFailedScenario(false);
