@@ -105,13 +105,9 @@ public final class Mutations {
                     "WaitingLine",
                     "hasUnwoken = true; // a mere write, because there may be neither stack nor memory for a call",
                     ""),
-            new Mutation(
-                    "remove an answered waiter without waking it",
-                    "WaitingLine",
-                    """
+            new Mutation("remove an answered waiter without waking it", "WaitingLine", """
                     waiter.wake();
-                    waiters.remove(waiter);""",
-                    """
+                    waiters.remove(waiter);""", """
                     if (waiters.peek() != waiter) waiter.wake();
                     waiters.remove(waiter);"""),
             new Mutation(

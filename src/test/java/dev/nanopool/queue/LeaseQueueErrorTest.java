@@ -75,7 +75,8 @@ class LeaseQueueErrorTest {
     /** Everything that calls the outside, once. Counts what it holds, so that the test can settle the account. */
     private void useEverything(LeaseQueue<String> queue, Outside outside, List<String> held) throws Exception {
         attempt(() -> keep(queue.tryTakeOrFill(), held)); // fillForLater
-        Thread taker = threads.start(() -> attempt(() -> keep(queue.take(NEVER, 0), held))); // clock, fillForWaiter, wake
+        Thread taker =
+                threads.start(() -> attempt(() -> keep(queue.take(NEVER, 0), held))); // clock, fillForWaiter, wake
         Await.until("the caller waits or has left", () -> taker.getState() == Thread.State.WAITING || !taker.isAlive());
         queue.expire(0);
         if (taker.isAlive()) queue.give("given");
@@ -154,7 +155,8 @@ class LeaseQueueErrorTest {
         return calls;
     }
 
-    // The owner cannot take over a permit, for example because no thread can be started. The permit stays, the caller goes
+    // The owner cannot take over a permit, for example because no thread can be started. The permit stays, the caller
+    // goes
     // on waiting, and each look of the housekeeper tries once more.
     @Test
     void failedFillMustKeepThePermitAndBeTriedAgain() throws Exception {
@@ -275,14 +277,9 @@ class LeaseQueueErrorTest {
     @Test
     void callerThatLeavesWithAnErrorMustHaveAnAnswer() throws Exception {
         var failing = new AtomicBoolean(true);
-        var queue = new LeaseQueue<String>(
-                Integer.MAX_VALUE,
-                () -> 0,
-                new Parts(
-                        () -> {},
-                        () -> {
-                            if (failing.get()) throw new Failure();
-                        }));
+        var queue = new LeaseQueue<String>(Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {
+            if (failing.get()) throw new Failure();
+        }));
         assertThatThrownBy(() -> queue.take(10, 0)).isInstanceOf(Failure.class);
         assertThat(queue.pending()).isZero();
         failing.set(false);
@@ -291,7 +288,8 @@ class LeaseQueueErrorTest {
         assertThat(queue.tryTake()).isEqualTo("a");
     }
 
-    // An owner's Error or a full stack strikes while an item is handed over inside `give`: the item is idle, and not given
+    // An owner's Error or a full stack strikes while an item is handed over inside `give`: the item is idle, and not
+    // given
     // back twice.
     @Test
     void giveMustReturnNormallyIfTheOwnerFailsAfterwards() throws Exception {
@@ -314,8 +312,10 @@ class LeaseQueueErrorTest {
         assertThat(queue.free()).isEqualTo(1);
     }
 
-    // Threads with small stacks recurse, and call the queue on every level on the way back from a StackOverflowError, where
-    // the stack is full at a different call each time. Other threads take and give normally. Afterwards every item is there
+    // Threads with small stacks recurse, and call the queue on every level on the way back from a StackOverflowError,
+    // where
+    // the stack is full at a different call each time. Other threads take and give normally. Afterwards every item is
+    // there
     // once.
     @Test
     void fullStackAtAnyCallMustLoseNothing() throws Exception {
