@@ -1,5 +1,6 @@
 package dev.nanopool;
 
+import dev.nanopool.sql.Change;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.lang.ref.Reference;

@@ -1,6 +1,7 @@
 package dev.nanopool;
 
 import dev.nanopool.Refused.Reason;
+import dev.nanopool.sql.SqlText;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;

@@ -1,5 +1,6 @@
 package dev.nanopool;
 
+import dev.nanopool.sql.Change;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;

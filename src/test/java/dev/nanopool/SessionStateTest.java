@@ -2,6 +2,7 @@ package dev.nanopool;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.nanopool.sql.Change;
 import dev.nanopool.testkit.FakeServer;
 import java.sql.Connection;
 import java.sql.DriverManager;

@@ -1,4 +1,4 @@
-package dev.nanopool;
+package dev.nanopool.sql;
 
 /**
  * Reads SQL text from left to right, once, token by token and statement by statement, as the server reads it with {@code

@@ -1,15 +1,15 @@
-package dev.nanopool;
+package dev.nanopool.sql;
 
-import static dev.nanopool.Change.CURSORS;
-import static dev.nanopool.Change.LISTEN;
-import static dev.nanopool.Change.LOCKS;
-import static dev.nanopool.Change.PREPARED;
-import static dev.nanopool.Change.ROLE;
-import static dev.nanopool.Change.SETTINGS;
-import static dev.nanopool.Change.TEMP;
-import static dev.nanopool.Change.UNKNOWN;
+import static dev.nanopool.sql.Change.CURSORS;
+import static dev.nanopool.sql.Change.LISTEN;
+import static dev.nanopool.sql.Change.LOCKS;
+import static dev.nanopool.sql.Change.PREPARED;
+import static dev.nanopool.sql.Change.ROLE;
+import static dev.nanopool.sql.Change.SETTINGS;
+import static dev.nanopool.sql.Change.TEMP;
+import static dev.nanopool.sql.Change.UNKNOWN;
 
-import dev.nanopool.SqlReader.Token;
+import dev.nanopool.sql.SqlReader.Token;
 import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Thread-safe, without locks. Each text is read once and remembered: then it costs one look-up and no allocation.
  */
-final class SqlText {
+public final class SqlText {
     static final int MOST_REMEMBERED = 2_000;
     static final int LONGEST_REMEMBERED = 10_000;
 
@@ -27,18 +27,18 @@ final class SqlText {
     private volatile ConcurrentHashMap<String, Integer> remembered = new ConcurrentHashMap<>();
 
     /** With {@code callIsSelect} the driver makes a SELECT of <code>{call f()}</code>; else that may be a CALL. */
-    SqlText(boolean callIsSelect) {
+    public SqlText(boolean callIsSelect) {
         this.callIsSelect = callIsSelect;
     }
 
     /** The set of {@linkplain Change#bit() changes}. */
-    int changes(String sql) {
+    public int changes(String sql) {
         ConcurrentHashMap<String, Integer> memory = remembered;
         @Nullable Integer known = memory.get(sql);
         if (known != null) {
             return known;
         }
-        int changes = judge(sql, callIsSelect);
+        int changes = classify(sql, callIsSelect);
         if (sql.length() <= LONGEST_REMEMBERED) {
             // Texts in use are back at once. To keep the old ones instead would let texts made on the fly fill it for
             // good.
@@ -59,17 +59,17 @@ final class SqlText {
     }
 
     /** {@link #changes}, without a memory. */
-    static int judge(String sql, boolean callIsSelect) {
-        Judge judge = new Judge(sql, callIsSelect);
-        while (judge.sql.nextStatement()) {
-            judge.firstWord();
-            judge.rest();
+    static int classify(String sql, boolean callIsSelect) {
+        Classifier classifier = new Classifier(sql, callIsSelect);
+        while (classifier.sql.nextStatement()) {
+            classifier.firstWord();
+            classifier.rest();
         }
-        return judge.changes;
+        return classifier.changes;
     }
 
     /** Some statements are known by their first word; some words count wherever they stand. */
-    private static final class Judge {
+    private static final class Classifier {
         private final SqlReader sql;
         private final boolean callIsSelect;
         /** Whether the statement is INSERT or MERGE: what follows INTO is a table then, which may be named temp. */
@@ -77,7 +77,7 @@ final class SqlText {
 
         private int changes;
 
-        Judge(String text, boolean callIsSelect) {
+        Classifier(String text, boolean callIsSelect) {
             this.sql = new SqlReader(text);
             this.callIsSelect = callIsSelect;
         }

@@ -1,7 +1,7 @@
-package dev.nanopool;
+package dev.nanopool.sql;
 
 /** What a lease can change in its session. From {@link #ISOLATION} on it lives in the server. */
-enum Change {
+public enum Change {
     AUTO_COMMIT,
     READ_ONLY,
     HOLDABILITY,
@@ -32,7 +32,7 @@ enum Change {
 
     /** This change in a set of changes. */
     @SuppressWarnings("EnumOrdinal") // the order says only what is local; nothing is stored
-    int bit() {
+    public int bit() {
         return 1 << ordinal();
     }
 }

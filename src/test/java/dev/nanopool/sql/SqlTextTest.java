@@ -1,4 +1,4 @@
-package dev.nanopool;
+package dev.nanopool.sql;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -450,8 +450,8 @@ class SqlTextTest {
             })
     void longTextMustBeReadInOneGo(String part) {
         String text = part.repeat(300_000);
-        SqlText.judge(text, true);
-        assertThat(named(SqlText.judge("LISTEN a; SELECT 1, " + text, true))).contains("LISTEN");
+        SqlText.classify(text, true);
+        assertThat(named(SqlText.classify("LISTEN a; SELECT 1, " + text, true))).contains("LISTEN");
     }
 
     // A change at the end of a very long text is seen.
@@ -594,7 +594,7 @@ class SqlTextTest {
                 tokens.add(token);
             }
             String plain = String.join(" ", tokens);
-            int changes = SqlText.judge(plain, true);
+            int changes = SqlText.classify(plain, true);
             String message = "seed " + seed + ", round " + round + ": " + plain;
             assertThat(cached.changes(plain)).as(message).isEqualTo(changes);
 
@@ -605,7 +605,7 @@ class SqlTextTest {
                 }
                 other.append(token);
             }
-            assertThat(SqlText.judge(other.toString(), true))
+            assertThat(SqlText.classify(other.toString(), true))
                     .as("%s, written as %s", message, other)
                     .isEqualTo(changes);
 
@@ -613,7 +613,7 @@ class SqlTextTest {
             int from = 0;
             for (int i = 0; i <= tokens.size(); i++) {
                 if (i == tokens.size() || tokens.get(i).equals(";")) {
-                    one |= SqlText.judge(String.join(" ", tokens.subList(from, i)), true);
+                    one |= SqlText.classify(String.join(" ", tokens.subList(from, i)), true);
                     from = i + 1;
                 }
             }
@@ -636,7 +636,7 @@ class SqlTextTest {
             for (int i = random.nextInt(30); i > 0; i--) {
                 text.append(characters.charAt(random.nextInt(characters.length())));
             }
-            int changes = SqlText.judge("LISTEN a;" + text, false);
+            int changes = SqlText.classify("LISTEN a;" + text, false);
             assertThat(changes | Change.UNKNOWN.bit())
                     .as("seed %d: %s", seed, text)
                     .isEqualTo(Change.LISTEN.bit() | Change.UNKNOWN.bit());
@@ -650,8 +650,8 @@ class SqlTextTest {
         String[] statements = {"SET x = ", "LISTEN a", "SELECT pg_advisory_lock", "CREATE TEMP TABLE t", "SELECT "};
         for (int i = 0; i < 100_000; i++) {
             String sql = statements[i % statements.length] + i;
-            assertThat(sqlText.changes(sql)).isEqualTo(SqlText.judge(sql, true));
-            assertThat(sqlText.changes(sql)).isEqualTo(SqlText.judge(sql, true));
+            assertThat(sqlText.changes(sql)).isEqualTo(SqlText.classify(sql, true));
+            assertThat(sqlText.changes(sql)).isEqualTo(SqlText.classify(sql, true));
             assertThat(sqlText.remembered()).isBetween(1, SqlText.MOST_REMEMBERED);
         }
     }

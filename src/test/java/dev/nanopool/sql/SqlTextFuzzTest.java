@@ -1,0 +1,114 @@
+package dev.nanopool.sql;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.time.Duration;
+import java.util.List;
+import net.jqwik.api.Arbitraries;
+import net.jqwik.api.Arbitrary;
+import net.jqwik.api.Combinators;
+import net.jqwik.api.ForAll;
+import net.jqwik.api.Property;
+import net.jqwik.api.Provide;
+
+/**
+ * SQL text, made by chance from words and characters that mean something to the classification and from others. How many
+ * inputs: see {@code junit-platform.properties}. A failure names its seed.
+ */
+class SqlTextFuzzTest {
+    /** The classification of any text takes less. */
+    private static final Duration HANG = Duration.ofSeconds(2);
+
+    @Property
+    void anySqlTextMustBeJudged(@ForAll("sql") String sql, @ForAll boolean callIsSelect) {
+        long start = System.nanoTime();
+        int changes = SqlText.classify(sql, callIsSelect);
+        assertThat(System.nanoTime() - start).as("nanoseconds").isLessThan(HANG.toNanos());
+        assertThat(new SqlText(callIsSelect).changes(sql)).isEqualTo(changes);
+    }
+
+    // A statement that stands behind another one, properly ended, is seen whatever the other one is.
+    @Property
+    void changeMustBeSeenBehindAnyStatement(@ForAll("whole") String sql) {
+        assertThat(SqlText.classify(sql + "; SET work_mem = 1", true) & Change.SETTINGS.bit())
+                .isNotZero();
+        assertThat(SqlText.classify(sql + "; LISTEN x", true) & Change.LISTEN.bit())
+                .isNotZero();
+    }
+
+    @Provide
+    Arbitrary<String> sql() {
+        Arbitrary<String> piece = Arbitraries.oneOf(
+                Arbitraries.of(WORDS),
+                Arbitraries.of(
+                        "'", "\"", "$", "$$", "$a$", "$1", "/*", "*/", "--", "\n", "E'", "\\", "U&\"", "U&'", "e", "u&",
+                        "{", "}", "(", ")", ";", ".", "=", "?", "\0", "\uFEFF"),
+                Arbitraries.strings().ofMaxLength(4));
+        return Combinators.combine(piece.list().ofMaxSize(40), Arbitraries.of("", " "))
+                .as((pieces, between) -> String.join(between, pieces));
+    }
+
+    /** Statements in which everything that is begun is ended. */
+    @Provide
+    Arbitrary<String> whole() {
+        Arbitrary<String> piece = Arbitraries.oneOf(
+                Arbitraries.of(WORDS),
+                Arbitraries.of(
+                        "'a;b'",
+                        "''",
+                        "'it''s'",
+                        "\"a;\"",
+                        "\"\"\"\"",
+                        "$$a;'$$",
+                        "$x$ $$ ' $x$",
+                        "/* ' /* ; */ */",
+                        "-- ' ;\n",
+                        "E'\\''",
+                        "U&'\\0041'",
+                        "U&\"a\"",
+                        "$1",
+                        "1e5",
+                        ";",
+                        "(",
+                        ")",
+                        ".",
+                        ","));
+        return piece.list().ofMaxSize(20).map(pieces -> String.join(" ", pieces));
+    }
+
+    private static final List<String> WORDS = List.of(
+            "SELECT",
+            "set",
+            "Set",
+            "SESSION",
+            "local",
+            "RESET",
+            "ALL",
+            "role",
+            "authorization",
+            "LISTEN",
+            "prepare",
+            "transaction",
+            "declare",
+            "c",
+            "cursor",
+            "with",
+            "hold",
+            "for",
+            "do",
+            "call",
+            "load",
+            "create",
+            "temp",
+            "into",
+            "insert",
+            "merge",
+            "or",
+            "replace",
+            "pg_temp",
+            "pg_advisory_lock",
+            "set_config",
+            "explain",
+            "x",
+            "1");
+}
