@@ -98,7 +98,11 @@ final class ClientConnection extends ForwardingConnection implements Lease {
 
     @Override
     String sql(String text) throws SQLException {
-        if (text != null) physical().session.sent(text, pool.sqlText().changes(text));
+        if (text != null) {
+            PhysicalConnection current = physical();
+            boolean standardStrings = current.connection.getStandardConformingStrings();
+            current.session.sent(text, pool.sqlText().changes(text, standardStrings));
+        }
         return text;
     }
 

@@ -92,6 +92,7 @@ final class SessionState {
     }
 
     private void add(int bits) {
+        if ((bits & Change.IRREVERSIBLE.bit()) != 0 && mode != ResetMode.NONE) irreversible();
         if ((changes.get() & bits) != bits) changes.getAndUpdate(old -> old | bits);
     }
 

@@ -1,12 +1,13 @@
 package dev.nanopool.sql;
 
 /**
- * Reads SQL text from left to right, once, token by token and statement by statement, as the server reads it with {@code
- * standard_conforming_strings} on. Never throws: what is not closed ends with the text. Not thread-safe.
+ * Reads SQL text once from left to right, token by token and statement by statement, as the server reads it if {@code
+ * standard_conforming_strings} is on. The reader never throws; a string or a comment that is not closed ends with the text.
+ * Not thread-safe.
  */
 final class SqlReader {
     enum Token {
-        /** Nothing of this statement was read yet. */
+        /** The reader has read no token of this statement. */
         NONE,
         /** A key word or a plain identifier. */
         WORD,
@@ -15,19 +16,19 @@ final class SqlReader {
         /** A quoted identifier with characters given by number: {@code U&"..."}. */
         CODED_NAME,
         STRING,
-        /** Any other character, one by one, or a run of digits. */
+        /** One other character, or a run of digits. */
         SYMBOL,
-        /** The end of the statement; {@link #next} does not pass it. */
+        /** The end of the statement; {@link #next} stays there. */
         END
     }
 
     private final String text;
     private final int length;
-    /** What is to be read next. */
+    /** The first character that is not read. */
     private int at;
 
     private Token token = Token.NONE;
-    /** The bounds of a WORD, or of a NAME without its quotes. */
+    /** The bounds of a WORD, or of a NAME without its quotes. A SYMBOL has a start only. */
     private int start;
 
     private int end;
@@ -39,6 +40,11 @@ final class SqlReader {
 
     Token token() {
         return token;
+    }
+
+    /** Where the word, the name or the symbol starts in the text. */
+    int start() {
+        return start;
     }
 
     boolean isSymbol(char symbol) {
@@ -59,12 +65,12 @@ final class SqlReader {
         return end - start == name.length() && isNameStart(name);
     }
 
-    /** Whether the identifier starts so, given in lower case; quoted ones are taken to the letter. */
+    /** Whether the identifier starts so, given in lower case; in a quoted one, upper and lower case differ. */
     boolean isNameStart(String prefix) {
         return isIdentifier() && startsWith(prefix, token == Token.NAME);
     }
 
-    /** Whether the identifier is that parameter's name: those have no upper and lower case even in quotes. */
+    /** Whether the identifier is that parameter's name. Parameters have no upper and lower case, also in quotes. */
     boolean isParameter(String name) {
         return isIdentifier() && end - start == name.length() && startsWith(name, false);
     }
@@ -103,7 +109,7 @@ final class SqlReader {
         if (isWordPart(c) && !isDigit(c)) {
             word();
         } else if (c == '\'') {
-            string(); // 'it''s' is read as two strings: it makes no difference
+            string(); // 'it''s' is read as two strings, which makes no difference
         } else if (c == '"') {
             name(Token.NAME);
         } else if (c == '$') {
@@ -148,7 +154,7 @@ final class SqlReader {
         } while (depth > 0 && at < length);
     }
 
-    /** Digits only: what may follow them, as in 1e5, is read for itself. */
+    /** A run of digits is a token; the rest of a number such as 1e5 is the next token. */
     private void number() {
         while (at < length && isDigit(text.charAt(at))) {
             at++;
@@ -189,7 +195,7 @@ final class SqlReader {
         at = after("'", at);
     }
 
-    /** E'...': a backslash takes the next character along, also in the parts that follow on later lines. */
+    /** In E'...' a backslash takes the next character along, also in the parts that follow on later lines. */
     private void escapes() {
         token = Token.STRING;
         do {
@@ -202,7 +208,7 @@ final class SqlReader {
         } while (at < length && text.charAt(at) == '\'');
     }
 
-    /** $$...$$ and $tag$...$tag$. The parameter $1 is none: what stands after its '$' is read for itself. */
+    /** $$...$$ and $tag$...$tag$ are strings. The parameter $1 is two tokens. */
     private void dollar() {
         int tag = at;
         while (tag < length && isWordPart(text.charAt(tag))) {
@@ -221,7 +227,7 @@ final class SqlReader {
         return found < 0 ? length : found + delimiter.length();
     }
 
-    /** As in the server, all that is not ASCII is part of a word. So is '$', but not in the tag of a string. */
+    /** As in the server, each character that is not ASCII is part of a word. So is '$', but not in the tag of a string. */
     private static boolean isWordPart(char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80 || isDigit(c);
     }

@@ -2,6 +2,7 @@ package dev.nanopool.sql;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.sql.SQLException;
 import java.time.Duration;
 import java.util.List;
 import net.jqwik.api.Arbitraries;
@@ -10,6 +11,9 @@ import net.jqwik.api.Combinators;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.Provide;
+import net.jqwik.api.Tuple;
+import org.postgresql.core.Parser;
+import org.postgresql.jdbc.EscapeSyntaxCallMode;
 
 /**
  * SQL text, made by chance from words and characters that mean something to the classification and from others. How many
@@ -34,6 +38,88 @@ class SqlTextFuzzTest {
                 .isNotZero();
         assertThat(SqlText.classify(sql + "; LISTEN x", true) & Change.LISTEN.bit())
                 .isNotZero();
+    }
+
+    // The text that the driver sends changes no more than the text that it was given, or that one may change anything.
+    @Property
+    void textThatTheDriverSendsMustBeTheOneThatWasClassified(
+            @ForAll("escaped") String sql, @ForAll boolean callIsSelect, @ForAll boolean isCall) {
+        int changes = SqlText.classify(sql, callIsSelect);
+        String sent;
+        try {
+            sent = Parser.replaceProcessing(sql, true, true);
+            if (isCall)
+                sent = Parser.modifyJdbcCall(sent, true, 180_000, mode(callIsSelect))
+                        .getSql();
+        } catch (SQLException e) {
+            return; // the driver sends nothing
+        }
+        if ((changes & Change.UNKNOWN.bit()) == 0) {
+            assertThat(SqlText.classify(sent, callIsSelect) & ~changes)
+                    .as("changes of %s only, which was %s", sent, sql)
+                    .isZero();
+        }
+    }
+
+    private static EscapeSyntaxCallMode mode(boolean callIsSelect) {
+        return callIsSelect ? EscapeSyntaxCallMode.SELECT : EscapeSyntaxCallMode.CALL;
+    }
+
+    /** Text in which most braces mean something to the driver, and what they hide or show changes something. */
+    @Provide
+    Arbitrary<String> escaped() {
+        Arbitrary<String> piece = Arbitraries.frequencyOf(
+                Tuple.of(
+                        6,
+                        Arbitraries.of(
+                                "{d '1'}",
+                                "{t '1'}",
+                                "{ts '1'}",
+                                "{escape '\\'}",
+                                "{fn f(1)}",
+                                "{fn lcase(",
+                                "{fn concat(",
+                                "{oj ",
+                                "{call ",
+                                "{? = call ",
+                                "{d '",
+                                "{t'",
+                                "{ts  '",
+                                "{fn ",
+                                "{fn",
+                                "{FN \"",
+                                "{oj(",
+                                "{Escape '",
+                                "}",
+                                "}",
+                                "}",
+                                ")}",
+                                "'}",
+                                ")",
+                                "(")),
+                Tuple.of(
+                        3,
+                        Arbitraries.of(
+                                "; SET x = 1",
+                                ";LISTEN a",
+                                "pg_temp",
+                                "set",
+                                "se",
+                                "t x = 1",
+                                "LISTEN",
+                                "INTO",
+                                "TEMP")),
+                Tuple.of(
+                        3,
+                        Arbitraries.of(
+                                "'", "'", "\"", "$$", "$a$", "$1", "$", "/*", "*/", "--", "\n", "E'", "e", "u&", "U&'",
+                                "\\", ",", ";", "?", "-", "/", "*", "1", "x", "é")),
+                Tuple.of(1, Arbitraries.of(WORDS)));
+        return Combinators.combine(
+                        Arbitraries.of("SELECT ", "SELECT 1 ", "", "(", "x"),
+                        piece.list().ofMinSize(1).ofMaxSize(14),
+                        Arbitraries.of("", "", " "))
+                .as((start, pieces, between) -> start + String.join(between, pieces));
     }
 
     @Provide
