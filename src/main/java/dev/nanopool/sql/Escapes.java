@@ -30,6 +30,28 @@ final class Escapes {
         return count;
     }
 
+    /**
+     * How many braces the driver may take for the start of <code>{call f()}</code> behind blanks and comments that it reads in
+     * its own way. Zero if the text starts with anything else, because then the driver looks for no call.
+     */
+    static int countHiddenCalls(String text) {
+        char first = charAt(text, skipBlanks(text, 0));
+        if (first != '/' && first != '-' && first < 0x80) {
+            return 0;
+        }
+        int count = 0;
+        for (int at = text.indexOf('{'); at >= 0; at = text.indexOf('{', at + 1)) {
+            int next = at + 1;
+            while (Character.isWhitespace(charAt(text, next))) {
+                next++;
+            }
+            if ("?cC".indexOf(charAt(text, next)) >= 0) {
+                count++;
+            }
+        }
+        return count;
+    }
+
     /** Whether the driver replaces what starts with this brace, if the driver finds it outside of strings and comments. */
     static boolean isReplaced(String text, int brace) {
         for (String literal : LITERALS) {

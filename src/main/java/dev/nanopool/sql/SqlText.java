@@ -139,6 +139,8 @@ public final class SqlText {
 
         /** How many plain escapes were read, in all statements. */
         private int escapes;
+        /** How many statements were read as <code>{call f()}</code>. */
+        private int calls;
 
         private int changes;
 
@@ -186,7 +188,8 @@ public final class SqlText {
 
         /** The driver may see an escape where the server and the reader see a string or a comment. */
         void checkEscapes() {
-            if ((changes & UNKNOWN.bit()) == 0 && Escapes.count(text) != escapes) {
+            if ((changes & UNKNOWN.bit()) == 0
+                    && (Escapes.count(text) != escapes || Escapes.countHiddenCalls(text) > calls)) {
                 add(UNKNOWN);
             }
         }
@@ -246,9 +249,9 @@ public final class SqlText {
                 close();
             } else if (sql.is("discard")) {
                 discard();
-            } else if (sql.is("call")
-                    ? !(braces && callIsSelect)
-                    : sql.is("do") || (braces && sql.token() == Token.WORD)) {
+            } else if (sql.is("call") && braces && callIsSelect) {
+                calls++;
+            } else if (sql.is("call") || sql.is("do") || (braces && sql.token() == Token.WORD)) {
                 add(UNKNOWN);
             } else if (sql.is("load") || sql.is("create_replication_slot") || sql.is("upload_manifest")) {
                 add(IRREVERSIBLE);

@@ -55,7 +55,9 @@ class SqlTextFuzzTest {
             return; // the driver sends nothing
         }
         if ((changes & Change.UNKNOWN.bit()) == 0) {
-            assertThat(SqlText.classify(sent, callIsSelect) & ~changes)
+            // The driver replaces no escape twice, and the server refuses the braces that are left.
+            int known = sent.contains("{") ? changes | Change.UNKNOWN.bit() : changes;
+            assertThat(SqlText.classify(sent, callIsSelect) & ~known)
                     .as("changes of %s only, which was %s", sent, sql)
                     .isZero();
         }
@@ -82,6 +84,8 @@ class SqlTextFuzzTest {
                                 "{oj ",
                                 "{call ",
                                 "{? = call ",
+                                "/*/{call ",
+                                "/*/ {call g(1)} -- */",
                                 "{d '",
                                 "{t'",
                                 "{ts  '",
@@ -116,7 +120,7 @@ class SqlTextFuzzTest {
                                 "\\", ",", ";", "?", "-", "/", "*", "1", "x", "é")),
                 Tuple.of(1, Arbitraries.of(WORDS)));
         return Combinators.combine(
-                        Arbitraries.of("SELECT ", "SELECT 1 ", "", "(", "x"),
+                        Arbitraries.of("SELECT ", "SELECT 1 ", "", "(", "x", "/*/", "-- a\n", "\u2003"),
                         piece.list().ofMinSize(1).ofMaxSize(14),
                         Arbitraries.of("", "", " "))
                 .as((start, pieces, between) -> start + String.join(between, pieces));

@@ -429,6 +429,12 @@ class SqlTextTest {
             {oj set x = 1}                                               | UNKNOWN
             SELECT 1 INTO {oj TEMP t}                                    | UNKNOWN
             SELECT E'a'<LF>'\' {fn x'                                    | UNKNOWN
+            /* a */ {call f()}                                           | -
+            -- a<LF>{? = call f()}                                       | -
+            /*/{call pg_advisory_lock(1)}                                | UNKNOWN
+            /*/ {call pg_advisory_lock(1)} -- */ {call f()}              | UNKNOWN
+            /* a */ SELECT '{c,d}'                                       | UNKNOWN
+            /* a */ SELECT '{"c": 1}'                                    | -
             SELECT '{fn x', '{fan,fnord}'                                | UNKNOWN
             """)
     void escapeMustBePlainOrElseMayChangeAnything(String sql, String expected) {
