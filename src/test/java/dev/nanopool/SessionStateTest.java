@@ -404,6 +404,15 @@ class SessionStateTest {
         assertThat(session.isIrreversible()).isTrue();
     }
 
+    // Text that changes what no statement undoes costs the connection, unless the pool's user wants changes to stay.
+    @ParameterizedTest
+    @EnumSource(ResetMode.class)
+    void irreversibleTextMustBeRememberedUnlessChangesStay(ResetMode mode) throws Exception {
+        mode(mode, false);
+        session.sent("LOAD 'x'", Change.IRREVERSIBLE.bit());
+        assertThat(session.isIrreversible()).isEqualTo(mode != ResetMode.NONE);
+    }
+
     @Test
     void queryTimeoutMustBeTheDriversInNanoseconds() throws Exception {
         connection.setQueryTimeout(3);
