@@ -396,25 +396,22 @@ class LeftoversTest {
             LOAD 'auto_explain'                                                         | SELECT count(*) FROM pg_settings WHERE name LIKE 'auto_explain.%'
             SELECT pg_replication_origin_session_setup('leftovers_origin')              | SELECT count(*) WHERE pg_replication_origin_session_is_setup()
             SELECT pg_create_physical_replication_slot('leftovers_slot', true, true)    | SELECT count(*) FROM pg_replication_slots
-            SELECT dblink_connect('leftovers', 'hostaddr=192.0.2.1 connect_timeout=2')  | SELECT count(*) FROM unnest(dblink_get_connections()) c
+            SELECT dblink_connect('leftovers', 'ADDRESS')                               | SELECT count(*) FROM unnest(dblink_get_connections()) c
             """)
     void changeThatNothingUndoesMustCostTheConnection(String deed, String trace) throws Exception {
         try (Connection direct = java.sql.DriverManager.getConnection(TestServer.jdbc(TestServer.url()))) {
             TestServer.execute(
                     direct,
                     "CREATE EXTENSION IF NOT EXISTS dblink; SELECT pg_replication_origin_create('leftovers_origin')");
+            // The server's own address, as it sees itself.
+            String port = "@127.0.0.1:" + TestServer.query(direct, "SHOW port") + "/";
+            String address = TestServer.url().replaceFirst("@[^/]*/", port);
             try (Pool pool = Pool.create(config(TestServer.url(), ResetMode.TRACKED))) {
                 String pid;
                 try (Connection client = pool.client()) {
                     pid = TestServer.query(client, "SELECT pg_backend_pid()");
-                    boolean refused = false;
-                    try {
-                        TestServer.execute(client, deed);
-                    } catch (SQLException e) {
-                        refused = true; // no host listens there
-                        assertThat(deed).as(e.getMessage()).contains("dblink");
-                    }
-                    if (!refused) assertThat(TestServer.query(client, trace)).isNotEqualTo("0");
+                    TestServer.execute(client, deed.replace("ADDRESS", address));
+                    assertThat(TestServer.query(client, trace)).isNotEqualTo("0");
                 }
                 try (Connection client = pool.client()) {
                     assertThat(TestServer.query(client, trace)).isEqualTo("0");

@@ -707,9 +707,12 @@ class SqlTextTest {
                 }
                 other.append(token);
             }
-            assertThat(SqlText.classify(other.toString(), true))
+            // Behind a comment or an operator, a call in braces may be one for the driver.
+            boolean mayHideCall = Escapes.countHiddenCalls(plain) + Escapes.countHiddenCalls(other.toString()) > 0;
+            int ignored = mayHideCall ? Change.UNKNOWN.bit() : 0;
+            assertThat(SqlText.classify(other.toString(), true) | ignored)
                     .as("%s, written as %s", message, other)
-                    .isEqualTo(changes);
+                    .isEqualTo(changes | ignored);
 
             int one = 0;
             int from = 0;
@@ -719,7 +722,7 @@ class SqlTextTest {
                     from = i + 1;
                 }
             }
-            assertThat(one).as(message).isEqualTo(changes);
+            assertThat(one | ignored).as(message).isEqualTo(changes | ignored);
         }
     }
 
