@@ -313,13 +313,15 @@ final class ClientConnection extends ForwardingConnection implements Lease {
 
     @Override
     public void setTransactionIsolation(int level) throws SQLException {
-        changing(Change.ISOLATION);
+        SessionState session = physical().session;
+        session.changingIsolation();
         super.setTransactionIsolation(level);
+        session.changedIsolation(level);
     }
 
     @Override
     public void setSchema(@Nullable String schema) throws SQLException {
-        changing(Change.SCHEMA);
+        physical().session.changingSchema(schema);
         super.setSchema(schema);
     }
 

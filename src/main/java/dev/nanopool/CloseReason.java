@@ -10,6 +10,11 @@ public enum CloseReason {
     LOST("connection lost"),
     /** An interrupt of the thread that used it closed its socket. */
     INTERRUPTED("closed by interrupt"),
+    /**
+     * A call to the server threw something that is not an {@code SQLException}, such as an exception of the caller's own
+     * stream, and may have left half a message behind.
+     */
+    UNFINISHED("a statement was left unfinished"),
     /** The client called {@code abort}. */
     ABORTED("aborted by the client"),
     /** Its lease was ended while another thread still used it, or with a COPY open. */
@@ -41,7 +46,7 @@ public enum CloseReason {
 
     /** Whether the server may still execute what the client sent last. */
     boolean leavesAStatementRunning() {
-        return this == CUT || this == ABORTED || this == INTERRUPTED || this == BUSY;
+        return this == CUT || this == ABORTED || this == INTERRUPTED || this == UNFINISHED || this == BUSY;
     }
 
     /** Returns the phrase that logs show. */

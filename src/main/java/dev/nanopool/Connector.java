@@ -23,6 +23,7 @@ import org.jspecify.annotations.Nullable;
 import org.postgresql.Driver;
 import org.postgresql.PGProperty;
 import org.postgresql.core.BaseConnection;
+import org.postgresql.core.ServerVersion;
 
 /** Opens connections: URL, TLS, credentials, deadline. Thread-safe; blocks for {@code connectTimeout} at most. */
 final class Connector {
@@ -166,11 +167,11 @@ final class Connector {
      *
      * @param socket the socket below TLS; null if the user has a socket factory of its own
      * @param readOnlyInServer whether the driver keeps {@code setReadOnly} in the server ({@code readOnlyMode=always})
+     * @param setUp the SQL that was executed after the login, which a reset repeats; empty if there was none
      */
-    record Opened(BaseConnection connection, @Nullable PeekableSocket socket, boolean readOnlyInServer) {
+    record Opened(BaseConnection connection, @Nullable PeekableSocket socket, boolean readOnlyInServer, String setUp) {
         void abort() throws SQLException {
-            PoolSocketFactory.close(socket);
-            connection.abort(Runnable::run);
+            Connector.abort(connection, socket);
         }
     }
 
@@ -212,15 +213,18 @@ final class Connector {
             // Not its message: it comes from the supplier of the credentials, perhaps with one in it.
             String what = config.name + ": opening a connection failed: "
                     + cause.getClass().getName();
-            failure = cause instanceof SQLException drivers ? drivers : new SQLException(what, "08001", cause);
+            failure = cause instanceof SQLException drivers
+                    ? drivers
+                    : new SQLException(what, Failures.UNABLE_TO_CONNECT, cause);
         } catch (TimeoutException e) {
             failure = new SQLTransientConnectionException(
                     "%s: no connection to %s within %d ms (connectTimeout)"
                             .formatted(config.name, config.url.hosts, config.connectTimeout.toMillis()),
-                    "08001");
+                    Failures.UNABLE_TO_CONNECT);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            failure = new SQLException(config.name + ": interrupted while opening a connection", "08000", e);
+            failure = new SQLException(
+                    config.name + ": interrupted while opening a connection", Failures.CONNECTION_EXCEPTION, e);
         } finally {
             attempts.remove(thread);
         }
@@ -239,7 +243,8 @@ final class Connector {
     }
 
     private SQLException closedException() {
-        return new SQLNonTransientConnectionException(config.name + ": the pool is closed", "08003");
+        return new SQLNonTransientConnectionException(
+                config.name + ": the pool is closed", Failures.CONNECTION_DOES_NOT_EXIST);
     }
 
     private Opened open(PoolSocketFactory.Attempt attempt) throws SQLException {
@@ -249,19 +254,36 @@ final class Connector {
             login.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), attempt.key());
         }
         BaseConnection connection = login(login);
-        boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
-        var opened = new Opened(connection, attempt.end(), readOnlyInServer);
+        PeekableSocket socket = attempt.end();
         try {
+            boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
+            String setUp = SessionState.setUp(
+                    connection,
+                    isNamedBySql(login) ? login.getProperty(PGProperty.APPLICATION_NAME.getName()) : null,
+                    readOnlyInServer && connection.isReadOnly(),
+                    config.initSql);
             if (config.initSql != null) {
                 try (Statement statement = connection.createStatement()) {
                     statement.execute(config.initSql);
                 }
+                SessionState.checkSetUp(connection);
             }
-            return opened;
+            return new Opened(connection, socket, readOnlyInServer, setUp);
         } catch (Throwable e) {
-            opened.abort();
+            abort(connection, socket);
             throw e;
         }
+    }
+
+    /** Whether the driver sets the application's name after the login: for servers that are too old for a better way. */
+    private static boolean isNamedBySql(Properties login) {
+        String oldest = login.getProperty(PGProperty.ASSUME_MIN_SERVER_VERSION.getName());
+        return ServerVersion.from(oldest).getVersionNum() < ServerVersion.v9_0.getVersionNum();
+    }
+
+    private static void abort(BaseConnection connection, @Nullable PeekableSocket socket) throws SQLException {
+        PoolSocketFactory.close(socket);
+        connection.abort(Runnable::run);
     }
 
     /** Logs in. A password that has been changed meanwhile is asked for once more. */
@@ -270,7 +292,7 @@ final class Connector {
         try {
             return login(login, credentials);
         } catch (SQLException e) {
-            if (!"28P01".equals(e.getSQLState())) throw e;
+            if (!Failures.INVALID_PASSWORD.equals(e.getSQLState())) throw e;
             Credentials fresh = config.credentials.get();
             if (fresh.equals(credentials)) throw e;
             return login(login, fresh);
@@ -286,7 +308,8 @@ final class Connector {
         }
         BaseConnection connection = (BaseConnection) DRIVER.connect(url, login);
         if (connection == null)
-            throw new SQLException(config.name + ": the driver does not understand its URL", "08001");
+            throw new SQLException(
+                    config.name + ": the driver does not understand its URL", Failures.UNABLE_TO_CONNECT);
         return connection;
     }
 

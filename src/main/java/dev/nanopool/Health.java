@@ -48,7 +48,8 @@ final class Health {
 
             @Override
             public void refused(SQLException refusal) {
-                if ("57P03".equals(refusal.getSQLState())) doubt("the server is starting up or shutting down");
+                if (Failures.CANNOT_CONNECT_NOW.equals(refusal.getSQLState()))
+                    doubt("the server is starting up or shutting down");
             }
         });
     }
@@ -134,7 +135,8 @@ final class Health {
 
     private CloseReason reason(PhysicalConnection connection, Throwable failure, CloseReason otherwise) {
         if (supply.isClosed()) return CloseReason.POOL_CLOSED;
-        if (failure instanceof SQLException wrong && "25006".equals(wrong.getSQLState())) return CloseReason.WRONG_ROLE;
+        if (failure instanceof SQLException wrong && Failures.READ_ONLY_SQL_TRANSACTION.equals(wrong.getSQLState()))
+            return CloseReason.WRONG_ROLE;
         boolean isLate = connection.failure() instanceof SQLTimeoutException;
         return connection.isBroken() && !isLate ? connection.lossReason() : otherwise;
     }
@@ -153,7 +155,7 @@ final class Health {
     }
 
     private static boolean isCrash(@Nullable Throwable failure) {
-        return failure instanceof SQLException exception && "57P02".equals(exception.getSQLState());
+        return failure instanceof SQLException exception && Failures.CRASH_SHUTDOWN.equals(exception.getSQLState());
     }
 
     /** Has every connection that was not proven since now validated: idle ones at once, all together. */

@@ -5,12 +5,10 @@ import dev.nanopool.driver.PeekableSocket.Peek;
 import dev.nanopool.driver.PoolSocketFactory;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
-import java.nio.channels.ClosedByInterruptException;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
-import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -18,15 +16,12 @@ import java.util.concurrent.locks.ReadWriteLock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseConnection;
-import org.postgresql.util.PSQLException;
-import org.postgresql.util.ServerErrorMessage;
 
 /**
  * The driver's connection with the pool's bookkeeping. Between {@link LeaseQueue#tryTake} and {@link LeaseQueue#give} it
  * belongs to one lease; what others may read meanwhile is said at the field.
  */
 final class PhysicalConnection {
-    private static final Set<String> FATAL_CLASSES = Set.of("08", "53", "58", "F0", "XX");
     private static final VarHandle LEASE;
 
     static {
@@ -99,7 +94,7 @@ final class PhysicalConnection {
             throws SQLException {
         this.connection = opened.connection();
         this.socket = opened.socket();
-        this.session = new SessionState(connection, config.resetMode, opened.readOnlyInServer());
+        this.session = new SessionState(connection, config.resetMode, opened.readOnlyInServer(), opened.setUp());
         this.backendPid = connection.getBackendPID();
         this.beganNanos = beganNanos;
         this.openedNanos = nowNanos;
@@ -180,17 +175,17 @@ final class PhysicalConnection {
     void quarantine(Duration patience) throws SQLException {
         try {
             if (!cancelling.writeLock().tryLock(patience.toNanos(), TimeUnit.NANOSECONDS)) {
-                throw new SQLException("a cancel is still under way", "57014");
+                throw new SQLException("a cancel is still under way", Failures.QUERY_CANCELED);
             }
             cancelling.writeLock().unlock();
         } catch (InterruptedException e) {
-            throw new SQLException("interrupted while waiting for a cancel", "08000", e);
+            throw new SQLException("interrupted while waiting for a cancel", Failures.CONNECTION_EXCEPTION, e);
         }
         cancelled = false;
         try (Statement statement = connection.createStatement()) {
             statement.execute("");
         } catch (SQLException e) {
-            if (!"57014".equals(e.getSQLState())) throw e; // the late one: now it has come
+            if (!Failures.QUERY_CANCELED.equals(e.getSQLState())) throw e; // the late one: now it has come
         }
     }
 
@@ -199,12 +194,17 @@ final class PhysicalConnection {
         void run() throws SQLException;
     }
 
-    /** Remembers a failure after which the connection must not be lent again. */
+    /** Remembers a failure after which the connection must not be lent again. Called by the thread that met it. */
     void note(Throwable thrown) {
-        String state = thrown instanceof SQLException exception ? exception.getSQLState() : null;
-        if ("57014".equals(state)) cancelled = true;
-        else if ("25006".equals(state)) refusedWrite = true;
-        else if (failure == null && isFatal(thrown)) failure = thrown;
+        Failures.Kind kind = Failures.kindOf(thrown, isSpeaking());
+        if (kind == Failures.Kind.CANCELLED) cancelled = true;
+        else if (kind == Failures.Kind.READ_ONLY) refusedWrite = true;
+        else if (kind.endsSession()) fail(thrown);
+    }
+
+    /** Remembers a failure that ends the session. */
+    void fail(Throwable thrown) {
+        if (failure == null) failure = thrown;
     }
 
     @Nullable
@@ -241,7 +241,8 @@ final class PhysicalConnection {
             } else {
                 try (ResultSet row = statement.executeQuery("SHOW transaction_read_only")) {
                     if (row.next() && row.getString(1).equals("on")) {
-                        throw new SQLException("the server is not the primary any more", "25006");
+                        throw new SQLException(
+                                "the server is not the primary any more", Failures.READ_ONLY_SQL_TRANSACTION);
                     }
                 }
             }
@@ -289,38 +290,13 @@ final class PhysicalConnection {
         if (cancel) connection.getQueryExecutor().sendQueryCancel(); // by a socket of its own
     }
 
-    /**
-     * Whether the session is gone or not to be trusted. Class 08 is the connection itself; with severity FATAL or PANIC the
-     * server ends the session; of the other classes each says that the server is in trouble: out of resources (53), system
-     * error (58), bad configuration (F0), internal error (XX). What is not an SQLException may have left half a message in
-     * the send buffer. Everything else is a matter of the statement, "cached plan must not change" (0A000) included.
-     */
-    static boolean isFatal(Throwable thrown) {
-        if (!(thrown instanceof SQLException exception)) return true;
-        String state = exception.getSQLState();
-        if (state != null && state.length() == 5 && (FATAL_CLASSES.contains(state.substring(0, 2)) || isEnd(state)))
-            return true;
-        ServerErrorMessage message = exception instanceof PSQLException p ? p.getServerErrorMessage() : null;
-        String severity = message == null ? null : message.getSeverity();
-        return "FATAL".equals(severity) || "PANIC".equals(severity);
-    }
-
-    /** Operator intervention but for a cancelled query (57014), and the timeouts that end a session. */
-    private static boolean isEnd(String state) {
-        return state.startsWith("57P") || state.equals("25P03") || state.equals("25P04");
-    }
-
     /** Why it is broken: the database's doing, or its user's. */
     CloseReason lossReason() {
-        return isInterrupt(failure) ? CloseReason.INTERRUPTED : CloseReason.LOST;
-    }
-
-    /** Whether an interrupt of the thread that used the connection closed its socket: the caller's doing, not the server's. */
-    static boolean isInterrupt(@Nullable Throwable thrown) {
-        for (Throwable cause = thrown; cause != null; cause = cause.getCause()) {
-            if (cause instanceof ClosedByInterruptException || "Closed by interrupt".equals(cause.getMessage()))
-                return true;
-        }
-        return false;
+        Throwable seen = failure;
+        return switch (seen == null ? Failures.Kind.LOST : Failures.kindOf(seen, true)) {
+            case INTERRUPTED -> CloseReason.INTERRUPTED;
+            case UNFINISHED -> CloseReason.UNFINISHED;
+            default -> CloseReason.LOST;
+        };
     }
 }

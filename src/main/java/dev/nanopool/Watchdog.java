@@ -35,13 +35,13 @@ final class Watchdog {
     Throwable run(PhysicalConnection connection, SqlAction action) {
         var watch = new Watch(connection);
         watches.add(watch); // THEN look; who closes looks here after that
-        if (closed) end(watch, new SQLException("the pool is closed", "08003"));
+        if (closed) end(watch, new SQLException("the pool is closed", Failures.CONNECTION_DOES_NOT_EXIST));
         Throwable failure = null;
         try {
             action.run();
         } catch (SQLException | RuntimeException | Error e) {
             failure = e;
-            if (PhysicalConnection.isFatal(e)) connection.note(e);
+            if (Failures.kindOf(e, true).endsSession()) connection.fail(e);
         }
         Object late = watch.end.compareAndExchange(null, IN_TIME);
         watches.remove(watch);
@@ -52,7 +52,10 @@ final class Watchdog {
     void enforce(long nowNanos) {
         for (Watch watch : watches) {
             if (watch.deadlineNanos <= nowNanos) {
-                end(watch, new SQLTimeoutException("no answer within " + PATIENCE.toMillis() + " ms", "08000"));
+                end(
+                        watch,
+                        new SQLTimeoutException(
+                                "no answer within " + PATIENCE.toMillis() + " ms", Failures.CONNECTION_EXCEPTION));
             }
         }
     }
@@ -60,7 +63,8 @@ final class Watchdog {
     /** Cuts all: what they undo or ask for is of no use any more. */
     void close() {
         closed = true;
-        for (Watch watch : watches) end(watch, new SQLException("the pool is closed", "08003"));
+        for (Watch watch : watches)
+            end(watch, new SQLException("the pool is closed", Failures.CONNECTION_DOES_NOT_EXIST));
     }
 
     private static void end(Watch watch, SQLException why) {

@@ -64,7 +64,7 @@ class SessionStateTest {
                 + "/db?user=app&sslmode=disable&gssEncMode=disable&assumeMinServerVersion=12");
         open.addFirst(opened);
         connection = opened.unwrap(BaseConnection.class);
-        session = new SessionState(connection, ResetMode.TRACKED, false);
+        session = new SessionState(connection, ResetMode.TRACKED, false, "");
     }
 
     @BeforeEach
@@ -86,7 +86,7 @@ class SessionStateTest {
     }
 
     private void mode(ResetMode mode, boolean readOnlyInServer) throws Exception {
-        session = new SessionState(connection, mode, readOnlyInServer);
+        session = new SessionState(connection, mode, readOnlyInServer, "");
     }
 
     private String reset() throws Exception {
