@@ -503,7 +503,8 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * SQL to run once on each new connection. Default: none.
+     * SQL that sets each new connection up, and that a reset runs again, as {@link PoolConfig.Builder#initSql} tells.
+     * Default: none.
      *
      * @param connectionInitSql one or more statements; null: none
      * @throws IllegalStateException if the pool has started

@@ -348,9 +348,11 @@ public final class PoolConfig {
         }
 
         /**
-         * SQL to run once on each new connection, within {@code connectTimeout}; where it fails, the connection is not
-         * opened. Default: none. Session defaults are better set by {@link #parameter}:
-         * what this sets is undone for good when a lease changes a parameter and {@code RESET ALL} follows.
+         * SQL that sets each new connection up, within {@code connectTimeout}. If it fails, the connection is not opened.
+         * Default: none. A reset runs it again, in its own round trip, because the session must be as it was when it was
+         * opened; if it fails then, the pool replaces the connection. So it must be such that it can run twice, and it must
+         * not leave a transaction open (SQLState 25001). {@link #parameter} is cheaper where it will do. Rows that a lease
+         * writes into a temporary table of this SQL stay until a reset; {@link ResetMode#ALWAYS} resets after each lease.
          *
          * @param initSql one or more statements
          * @return this

@@ -401,7 +401,8 @@ class ResetTest extends PoolTestBase {
             assertThat(select(client)).isEqualTo("1");
         }
         awaitBalance(pool);
-        assertThat(reasons).containsExactly(CloseReason.LOST);
+        assertThat(reasons).containsExactly(CloseReason.UNFINISHED);
+        assertThat(pool.stats().lost()).isZero();
     }
 
     // A cancel that races with the end of its statement never hits the next client's statement.
