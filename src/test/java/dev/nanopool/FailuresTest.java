@@ -86,13 +86,12 @@ class FailuresTest {
     @ParameterizedTest
     @MethodSource("states")
     void errorMessageMustNotEndTheSession(String state) {
-        Kind expected =
-                switch (state) {
-                    case "57014" -> Kind.CANCELLED;
-                    case "25006" -> Kind.READ_ONLY;
-                    case "XX000" -> Kind.INTERNAL;
-                    default -> Kind.STATEMENT;
-                };
+        Kind expected = switch (state) {
+            case "57014" -> Kind.CANCELLED;
+            case "25006" -> Kind.READ_ONLY;
+            case "XX000" -> Kind.INTERNAL;
+            default -> Kind.STATEMENT;
+        };
         PSQLException failure = ofServer("ERROR", state);
         assertThat(Failures.kindOf(failure, true)).isEqualTo(expected);
         assertThat(expected.endsSession()).isFalse();
@@ -158,7 +157,8 @@ class FailuresTest {
     @Test
     void interruptMustBeToldFromALoss() {
         var closed = new ClosedByInterruptException();
-        assertThat(Failures.kindOf(new SQLException("io", "08006", closed), true)).isEqualTo(Kind.INTERRUPTED);
+        assertThat(Failures.kindOf(new SQLException("io", "08006", closed), true))
+                .isEqualTo(Kind.INTERRUPTED);
         assertThat(Failures.kindOf(new SQLException("io", "08006", new IOException("Closed by interrupt")), true))
                 .isEqualTo(Kind.INTERRUPTED);
     }
@@ -215,7 +215,8 @@ class FailuresTest {
     void failingClassOfTheCallerMustNotEndTheSession() {
         var failure = new SQLException("Failed to create object", "08006", new NumberFormatException());
         failure.setStackTrace(
-                new StackTraceElement[] {new StackTraceElement("org.postgresql.jdbc.PgConnection", "getObject", "F", 1)});
+                new StackTraceElement[] {new StackTraceElement("org.postgresql.jdbc.PgConnection", "getObject", "F", 1)
+                });
         assertThat(Failures.kindOf(failure, true)).isEqualTo(Kind.STATEMENT);
         failure.setStackTrace(new StackTraceElement[] {
             new StackTraceElement("org.postgresql.core.CommandCompleteParser", "parse", "F", 1)
@@ -227,6 +228,7 @@ class FailuresTest {
     @EnumSource(Kind.class)
     void kindMustSayWhetherItEndsTheSession(Kind kind) {
         assertThat(kind.endsSession())
-                .isEqualTo(EnumSet.of(Kind.UNFINISHED, Kind.INTERRUPTED, Kind.LOST).contains(kind));
+                .isEqualTo(
+                        EnumSet.of(Kind.UNFINISHED, Kind.INTERRUPTED, Kind.LOST).contains(kind));
     }
 }

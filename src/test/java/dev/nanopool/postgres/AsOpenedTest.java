@@ -150,8 +150,9 @@ class AsOpenedTest extends PoolTestBase {
                     TestServer.query(client, "SELECT 1");
                     client.setClientInfo("ApplicationName", name);
                 }),
-                new Named("the same clientInfo", client -> client.setClientInfo(
-                        "ApplicationName", client.getClientInfo("ApplicationName"))));
+                new Named(
+                        "the same clientInfo",
+                        client -> client.setClientInfo("ApplicationName", client.getClientInfo("ApplicationName"))));
     }
 
     // A setting that is back at its value needs no reset.
@@ -409,7 +410,8 @@ class AsOpenedTest extends PoolTestBase {
             try (Connection there = DriverManager.getConnection(TestServer.jdbc(url))) {
                 TestServer.execute(there, "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC");
             }
-            Pool pool = open(config(url).size(1)
+            Pool pool = open(config(url)
+                    .size(1)
                     .listener(listener)
                     .initSql("SET work_mem = '5MB'")
                     .credentials(() -> new dev.nanopool.Credentials("as_opened_login", "pw")));
@@ -423,8 +425,7 @@ class AsOpenedTest extends PoolTestBase {
                 try (Connection client = pool.client();
                         PreparedStatement driver = client.prepareStatement("SELECT 1")) {
                     driver.executeQuery().close();
-                    assertThat(TestServer.query(
-                                    client, "SELECT count(*) FROM pg_prepared_statements WHERE from_sql"))
+                    assertThat(TestServer.query(client, "SELECT count(*) FROM pg_prepared_statements WHERE from_sql"))
                             .isEqualTo("0");
                     assertThat(TestServer.query(client, "SHOW work_mem")).isEqualTo("5MB");
                     TestServer.execute(client.unwrap(PgConnection.class), "SELECT 1");

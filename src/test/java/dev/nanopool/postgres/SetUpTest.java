@@ -6,7 +6,6 @@ import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
-import java.sql.DriverManager;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
@@ -60,10 +59,13 @@ class SetUpTest {
                         .parameter("search_path", "pg_catalog, public"));
         SET_UPS.put("parameter role", config -> config.parameter("role", "setup_other"));
         SET_UPS.put("name of the driver", config -> config.driverProperty("assumeMinServerVersion", "8.4"));
-        SET_UPS.put("read-only mode of the driver", config -> config.driverProperty("readOnly", "true")
-                .driverProperty("readOnlyMode", "always"));
-        SET_UPS.put("read-only mode in the server", config -> config.driverProperty("readOnlyMode", "always")
-                .parameter("default_transaction_read_only", "on"));
+        SET_UPS.put(
+                "read-only mode of the driver",
+                config -> config.driverProperty("readOnly", "true").driverProperty("readOnlyMode", "always"));
+        SET_UPS.put(
+                "read-only mode in the server",
+                config -> config.driverProperty("readOnlyMode", "always")
+                        .parameter("default_transaction_read_only", "on"));
         for (String sql : List.of(
                 "SET work_mem = '6MB'; SET my.tenant = '7'; SET statement_timeout = '55s'",
                 "SET ROLE setup_other",
@@ -83,8 +85,9 @@ class SetUpTest {
                 "ROLLBACK; SET work_mem = '6MB'")) {
             SET_UPS.put("initSql " + sql, config -> config.initSql(sql));
         }
-        SET_UPS.put("ALTER ROLE SET", config -> config.credentials(
-                () -> new dev.nanopool.Credentials("setup_login", "pw")));
+        SET_UPS.put(
+                "ALTER ROLE SET",
+                config -> config.credentials(() -> new dev.nanopool.Credentials("setup_login", "pw")));
         SET_UPS.put(
                 "ALTER ROLE SET and initSql",
                 config -> config.initSql("SET work_mem = '6MB'; SET ROLE setup_other")
@@ -139,7 +142,8 @@ class SetUpTest {
                 "unwrap, SET",
                 client -> TestServer.execute(
                         client.unwrap(PgConnection.class), "SET work_mem = '3MB'; RESET ROLE; UNLISTEN *"));
-        DEEDS.put("unwrap, DISCARD ALL", client -> TestServer.execute(client.unwrap(PgConnection.class), "DISCARD ALL"));
+        DEEDS.put(
+                "unwrap, DISCARD ALL", client -> TestServer.execute(client.unwrap(PgConnection.class), "DISCARD ALL"));
         for (String sql : List.of(
                 "DISCARD ALL",
                 "DISCARD TEMP",
@@ -184,7 +188,8 @@ class SetUpTest {
     }
 
     static Stream<Case> cases() {
-        return SET_UPS.keySet().stream().flatMap(setUp -> DEEDS.keySet().stream().map(deed -> new Case(setUp, deed)));
+        return SET_UPS.keySet().stream()
+                .flatMap(setUp -> DEEDS.keySet().stream().map(deed -> new Case(setUp, deed)));
     }
 
     static Stream<Case> casesSeenByText() {

@@ -71,8 +71,10 @@ class StatementErrorTest extends PoolTestBase {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "08000", "08006", "08P01", "53000", "53200", "53300", "53400", "57000", "57P01", "57P02", "57P03", "57P05",
-                "58000", "58030", "F0000", "F0001", "XX000", "XX001", "XX002", "25P03", "25P04", "P0001", "22012", "0A000"
+                "08000", "08006", "08P01", "53000", "53200", "53300", "53400", "57000", "57P01", "57P02", "57P03",
+                        "57P05",
+                "58000", "58030", "F0000", "F0001", "XX000", "XX001", "XX002", "25P03", "25P04", "P0001", "22012",
+                        "0A000"
             })
     void raisedErrorMustKeepTheConnection(String state) throws Exception {
         mustKeepTheConnection(client -> TestServer.execute(
