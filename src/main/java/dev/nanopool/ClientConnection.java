@@ -1,19 +1,34 @@
 package dev.nanopool;
 
+import dev.nanopool.PhysicalConnection.SqlAction;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.Reader;
+import java.io.Writer;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.lang.ref.Reference;
 import java.sql.Array;
+import java.sql.Blob;
 import java.sql.CallableStatement;
 import java.sql.ClientInfoStatus;
+import java.sql.Clob;
 import java.sql.Connection;
 import java.sql.DatabaseMetaData;
+import java.sql.NClob;
+import java.sql.ParameterMetaData;
 import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.ResultSetMetaData;
 import java.sql.SQLClientInfoException;
 import java.sql.SQLException;
 import java.sql.SQLTransactionRollbackException;
+import java.sql.SQLXML;
 import java.sql.Statement;
+import java.util.HashMap;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Properties;
 import java.util.concurrent.Executor;
 import org.jspecify.annotations.Nullable;
@@ -21,13 +36,15 @@ import org.postgresql.copy.CopyManager;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.fastpath.Fastpath;
 import org.postgresql.jdbc.AutoSave;
+import org.postgresql.jdbc.PgResultSetMetaData;
 import org.postgresql.largeobject.LargeObjectManager;
 import org.postgresql.replication.PGReplicationConnection;
 import org.postgresql.util.PGobject;
 
 /**
- * What {@code client()} returns: a lease as a {@code Connection}. Closed once, whoever calls; afterwards every method
- * throws SQLState 08003, and nothing reaches the session, which may be another's by then.
+ * What {@code client()} returns: a lease as a {@code Connection}. The first call of {@code close} ends the lease;
+ * afterwards every method throws SQLState 08003, and nothing reaches the session, which may belong to another lease.
+ * Every object that the lease hands out enters the lease before it uses the driver, by {@link #enter}.
  */
 final class ClientConnection extends ForwardingConnection implements Lease {
     private static final VarHandle PHYSICAL;
@@ -78,21 +95,76 @@ final class ClientConnection extends ForwardingConnection implements Lease {
         return new SQLException(pool.name() + ": this client is closed", "08003");
     }
 
-    /** Whether the lease has ended, by whomsoever. */
+    /** Whether the lease has ended. */
     boolean isEnded() {
         return physical == null;
     }
 
+    // The door: each object that the lease hands out comes through here
+
+    /** Counts the thread as inside, or answers null: the lease has ended. */
+    @Nullable
+    PhysicalConnection tryEnter() {
+        PhysicalConnection current = physical;
+        return current != null && current.enter(this) ? current : null;
+    }
+
+    /** Counts the thread as inside until {@link #exit}. Throws SQLState 08003 if the lease has ended. */
     @Override
     PhysicalConnection enter() throws SQLException {
-        PhysicalConnection current = physical();
-        if (!current.enter(this)) throw closedException();
-        return current;
+        PhysicalConnection inside = tryEnter();
+        if (inside == null) throw closedException();
+        return inside;
+    }
+
+    /** As {@link #enter}, for methods that declare no SQLException. */
+    @Override
+    PhysicalConnection enterUnchecked() {
+        try {
+            return enter();
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        }
+    }
+
+    /** As {@link #enter}, for the methods of a stream. */
+    PhysicalConnection enterForIo() throws IOException {
+        try {
+            return enter();
+        } catch (SQLException e) {
+            throw new IOException(e.getMessage(), e);
+        }
     }
 
     @Override
-    void exit(PhysicalConnection speaking) {
-        speaking.exit();
+    void exit(PhysicalConnection inside) {
+        inside.exit();
+    }
+
+    /** As {@link #exit}, after a statement that the driver's timer may have cancelled. */
+    void exitCancelled(PhysicalConnection inside) {
+        inside.cancelled = true;
+        exit(inside);
+    }
+
+    /** Sends a cancel for what this lease executes; does nothing once the lease has ended. Blocks until it is sent. */
+    void cancel(SqlAction cancel) throws SQLException {
+        PhysicalConnection current = physical;
+        if (current != null) current.cancel(this, cancel);
+    }
+
+    /**
+     * Records a failure of the connection. An ended lease records nothing, because another lease may have the connection.
+     *
+     * @param speaking whether a RuntimeException may have left half a message in the driver's buffer
+     */
+    @Override
+    void note(Throwable failure, boolean speaking) {
+        PhysicalConnection current = physical;
+        if (current == null) return;
+        // The driver's streams put the server's answer into an IOException.
+        Throwable thrown = failure instanceof IOException && failure.getCause() != null ? failure.getCause() : failure;
+        if (speaking || thrown instanceof SQLException || thrown instanceof Error) current.note(thrown);
     }
 
     @Override
@@ -101,10 +173,49 @@ final class ClientConnection extends ForwardingConnection implements Lease {
         return text;
     }
 
-    private PhysicalConnection changing(Change change) throws SQLException {
+    /** Records what the next lease must not see. */
+    PhysicalConnection changing(Change change) throws SQLException {
         PhysicalConnection current = physical();
         current.session.changed(change);
         return current;
+    }
+
+    /** Records a change that no reset undoes: the connection is replaced after this lease. */
+    void irreversible() {
+        PhysicalConnection current = physical;
+        if (current != null) current.session.irreversible();
+    }
+
+    /** Keeps this client reachable until the lease ends, because an object of the driver may be used without it. */
+    private void keep() throws SQLException {
+        physical().unwrapped = this;
+    }
+
+    /** The caller gets an object of the driver, with which it can change anything. */
+    <T> T unwrapped(T driver) throws SQLException {
+        changing(Change.UNWRAPPED);
+        keep();
+        return driver;
+    }
+
+    /** The lease has begun a COPY. */
+    void copying(ClientCopy.Progress progress) throws SQLException {
+        physical().copy = progress;
+    }
+
+    /** A statement that the end of the lease closes, unless it is closed before. */
+    void opened(Statement statement) throws SQLException {
+        physical().statements.add(statement);
+    }
+
+    void closed(Statement statement) {
+        PhysicalConnection current = physical;
+        if (current != null) current.statements.remove(statement);
+    }
+
+    /** The query timeout that a new statement has; 0: none. */
+    long queryTimeoutNanos() throws SQLException {
+        return physical().session.queryTimeoutNanos();
     }
 
     @Override
@@ -121,16 +232,149 @@ final class ClientConnection extends ForwardingConnection implements Lease {
         }
     }
 
+    // The client's objects for the driver's
+
+    @SuppressWarnings("UnusedVariable") // the driver's connection is not handed out
+    Connection wrap(@Nullable Connection connection) {
+        return this;
+    }
+
     @Override
-    void note(Throwable failure) {
-        PhysicalConnection current = physical;
-        if (current != null) current.note(failure);
+    Statement wrap(Statement statement) throws SQLException {
+        return new ClientStatement(this, statement);
+    }
+
+    @Override
+    PreparedStatement wrap(PreparedStatement statement) throws SQLException {
+        return new ClientPreparedStatement(this, statement);
+    }
+
+    @Override
+    CallableStatement wrap(CallableStatement statement) throws SQLException {
+        return new ClientCallableStatement(this, statement);
+    }
+
+    /** Rows of a statement that the client has not made itself. */
+    @Nullable
+    ResultSet wrap(@Nullable ResultSet rows) throws SQLException {
+        return rows == null ? null : new ClientStatement(this, rows.getStatement()).wrap(rows);
+    }
+
+    @Override
+    DatabaseMetaData wrap(DatabaseMetaData metaData) {
+        return new ClientDatabaseMetaData(this, metaData);
+    }
+
+    @Nullable
+    ResultSetMetaData wrap(@Nullable ResultSetMetaData metaData) {
+        return metaData == null ? null : new ClientResultSetMetaData(this, (PgResultSetMetaData) metaData);
+    }
+
+    @Nullable
+    ParameterMetaData wrap(@Nullable ParameterMetaData metaData) {
+        return metaData == null ? null : new ClientParameterMetaData(this, metaData);
     }
 
     @Override
     @Nullable
-    Array wrap(@Nullable Array array) throws SQLException {
-        return array == null ? null : new ClientArray(physical(), this, array);
+    Array wrap(@Nullable Array array) {
+        return array == null ? null : new ClientArray(this, array);
+    }
+
+    @Override
+    @Nullable
+    Blob wrap(@Nullable Blob blob) {
+        return blob == null ? null : new ClientBlob(this, blob);
+    }
+
+    @Override
+    @Nullable
+    NClob wrap(@Nullable NClob clob) {
+        return clob == null ? null : new ClientClob(this, clob);
+    }
+
+    @Override
+    @Nullable
+    Clob wrap(@Nullable Clob clob) {
+        return clob == null ? null : new ClientClob(this, clob);
+    }
+
+    @Override
+    @Nullable
+    SQLXML wrap(@Nullable SQLXML xml) {
+        return xml == null ? null : new ClientSqlXml(this, xml);
+    }
+
+    @Nullable
+    InputStream wrap(@Nullable InputStream stream) {
+        return stream == null ? null : new ClientInputStream(this, stream);
+    }
+
+    @Nullable
+    OutputStream wrap(@Nullable OutputStream stream) {
+        return stream == null ? null : new ClientOutputStream(this, stream);
+    }
+
+    @Nullable
+    Reader wrap(@Nullable Reader reader) {
+        return reader == null ? null : new ClientReader(this, reader);
+    }
+
+    @Nullable
+    Writer wrap(@Nullable Writer writer) {
+        return writer == null ? null : new ClientWriter(this, writer);
+    }
+
+    @Override
+    CopyManager wrap(CopyManager copy) throws SQLException {
+        return new ClientCopyManager(this);
+    }
+
+    @Override
+    LargeObjectManager wrap(LargeObjectManager manager) throws SQLException {
+        return new ClientLargeObjectManager(this);
+    }
+
+    /** Calls any function of the server by its number, so it can change anything there. */
+    @Override
+    @SuppressWarnings("deprecation")
+    Fastpath wrap(Fastpath fastpath) throws SQLException {
+        changing(Change.UNKNOWN);
+        return new ClientFastpath(this, fastpath);
+    }
+
+    /** The value of a column or a parameter. A refcursor comes as rows with a statement of their own. */
+    @Nullable
+    Object wrap(@Nullable Object value) throws SQLException {
+        return switch (value) {
+            case Array array -> wrap(array);
+            case ResultSet rows -> wrap(rows);
+            case Blob blob -> wrap(blob);
+            case Clob clob -> wrap(clob);
+            case SQLXML xml -> wrap(xml);
+            case null, default -> value;
+        };
+    }
+
+    /** The value as the type that the caller wants. A class of the driver gets no wrapper, as with {@code unwrap}. */
+    <T> @Nullable T wrap(@Nullable T value, Class<T> type) throws SQLException {
+        Object wrapper = wrap((Object) value);
+        if (wrapper == value) return value;
+        return type.isInstance(wrapper) ? type.cast(wrapper) : unwrapped(Objects.requireNonNull(value));
+    }
+
+    /** The driver's object for a wrapper of this lease. A wrapper of another lease stays one, so that it is checked. */
+    @Override
+    @SuppressWarnings("unchecked") // each wrapper has the interface of its driver's object
+    <T> T unwrapArgument(T value) {
+        return (T)
+                switch (value) {
+                    case ClientArray wrapper when wrapper.client == this -> wrapper.array;
+                    case ClientBlob wrapper when wrapper.client == this -> wrapper.blob;
+                    case ClientClob wrapper when wrapper.client == this -> wrapper.clob;
+                    case ClientSqlXml wrapper when wrapper.client == this -> wrapper.xml;
+                    case null, default -> value;
+                };
     }
 
     // The end of a lease
@@ -176,90 +420,17 @@ final class ClientConnection extends ForwardingConnection implements Lease {
         return physical != null && super.isValid(timeout);
     }
 
-    // Ways back to this client
-
-    @Override
-    public Statement createStatement() throws SQLException {
-        return new ClientStatement(physical(), this, super.createStatement());
-    }
-
-    @Override
-    public Statement createStatement(int type, int concurrency) throws SQLException {
-        return new ClientStatement(physical(), this, super.createStatement(type, concurrency));
-    }
-
-    @Override
-    public Statement createStatement(int type, int concurrency, int holdability) throws SQLException {
-        return new ClientStatement(physical(), this, super.createStatement(type, concurrency, holdability));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, int type, int concurrency) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, type, concurrency));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, int type, int concurrency, int holdability)
-            throws SQLException {
-        return new ClientPreparedStatement(
-                physical(), this, super.prepareStatement(sql, type, concurrency, holdability));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, int autoGeneratedKeys) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, autoGeneratedKeys));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, int[] columns) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, columns));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, String[] columns) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, columns));
-    }
-
-    @Override
-    public CallableStatement prepareCall(String sql) throws SQLException {
-        return new ClientCallableStatement(physical(), this, super.prepareCall(sql));
-    }
-
-    @Override
-    public CallableStatement prepareCall(String sql, int type, int concurrency) throws SQLException {
-        return new ClientCallableStatement(physical(), this, super.prepareCall(sql, type, concurrency));
-    }
-
-    @Override
-    public CallableStatement prepareCall(String sql, int type, int concurrency, int holdability) throws SQLException {
-        return new ClientCallableStatement(physical(), this, super.prepareCall(sql, type, concurrency, holdability));
-    }
-
-    @Override
-    public DatabaseMetaData getMetaData() throws SQLException {
-        return new ClientMetaData(physical(), this);
-    }
-
-    /** The client itself where it will do; else the driver's object, with which anything can be done. */
+    /** This client if it has the type; else the driver's object, and then everything is reset after the lease. */
     @Override
     public <T> T unwrap(Class<T> type) throws SQLException {
-        physical();
-        if (type.isInstance(this)) return type.cast(this);
-        T driver = super.unwrap(type);
-        changing(Change.UNWRAPPED);
-        keep();
-        return driver;
+        BaseConnection driver = delegate();
+        return type.isInstance(this) ? type.cast(this) : unwrapped(driver.unwrap(type));
     }
 
     @Override
     public boolean isWrapperFor(Class<?> type) throws SQLException {
-        physical();
-        return type.isInstance(this) || super.isWrapperFor(type);
+        BaseConnection driver = delegate();
+        return type.isInstance(this) || driver.isWrapperFor(type);
     }
 
     // What costs no round trip
@@ -343,12 +514,48 @@ final class ClientConnection extends ForwardingConnection implements Lease {
 
     @Override
     public void setClientInfo(String name, @Nullable String value) throws SQLClientInfoException {
-        changingClientInfo().setClientInfo(name, value);
+        setClientInfo(driver -> driver.setClientInfo(name, value));
     }
 
     @Override
     public void setClientInfo(Properties properties) throws SQLClientInfoException {
-        changingClientInfo().setClientInfo(properties);
+        setClientInfo(driver -> driver.setClientInfo(properties));
+    }
+
+    private interface ClientInfo {
+        void setIn(Connection driver) throws SQLClientInfoException;
+    }
+
+    private void setClientInfo(ClientInfo info) throws SQLClientInfoException {
+        PhysicalConnection inside;
+        try {
+            inside = enter();
+        } catch (SQLException e) {
+            throw new SQLClientInfoException(e.getMessage(), e.getSQLState(), Map.<String, ClientInfoStatus>of(), e);
+        }
+        try {
+            inside.session.changed(Change.CLIENT_INFO);
+            info.setIn(inside.connection);
+        } catch (SQLClientInfoException | RuntimeException | Error failure) {
+            note(failure, true);
+            throw failure;
+        } finally {
+            exit(inside);
+        }
+    }
+
+    /** A copy, because the driver answers the object that it uses. */
+    @Override
+    public Properties getClientInfo() throws SQLException {
+        var copy = new Properties();
+        copy.putAll(super.getClientInfo());
+        return copy;
+    }
+
+    /** A copy, because the driver answers the object that it uses. */
+    @Override
+    public Map<String, Class<?>> getTypeMap() throws SQLException {
+        return new HashMap<>(super.getTypeMap());
     }
 
     @Override
@@ -382,74 +589,59 @@ final class ClientConnection extends ForwardingConnection implements Lease {
     }
 
     private void changingDriver() {
-        delegateUnchecked(); // fails if the client is closed
-        PhysicalConnection current = physical;
-        if (current != null) current.session.changed(Change.DRIVER);
+        try {
+            changing(Change.DRIVER);
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        }
     }
 
-    /** The driver cannot forget a type: the connection is replaced after this lease. */
+    /**
+     * The driver cannot forget a type, so the connection is replaced after this lease, unless the type has had this class
+     * before.
+     */
     @Override
     @SuppressWarnings("deprecation")
     public void addDataType(String type, String className) {
-        forgetAfterwards();
+        Class<?> known = typeClass(type);
+        if (known != null && known.getName().equals(className)) return;
+        irreversible();
         super.addDataType(type, className);
     }
 
+    /** As the other {@code addDataType}. */
     @Override
     public void addDataType(String type, Class<? extends PGobject> klass) throws SQLException {
-        forgetAfterwards();
+        physical();
+        if (klass.equals(typeClass(type))) return;
+        irreversible();
         super.addDataType(type, klass);
     }
 
-    private void forgetAfterwards() {
-        PhysicalConnection current = physical;
-        if (current != null) current.session.irreversible();
+    /** The class that the driver makes of values of that type; null: none of their own. */
+    private @Nullable Class<?> typeClass(String type) {
+        return delegateUnchecked().getTypeInfo().getPGobject(type);
     }
 
-    /** An object of the driver is handed out that can be used without this client: its user has not forgotten it. */
-    private void keep() throws SQLException {
-        physical().unwrapped = this;
-    }
-
-    @Override
-    public LargeObjectManager getLargeObjectAPI() throws SQLException {
-        keep();
-        return super.getLargeObjectAPI();
-    }
-
-    @Override
-    public CopyManager getCopyAPI() throws SQLException {
-        return new ClientCopyManager(this);
-    }
-
-    /** Calls any function of the server by its number. */
-    @Override
-    @SuppressWarnings("deprecation")
-    public Fastpath getFastpathAPI() throws SQLException {
-        changing(Change.UNKNOWN);
-        keep();
-        return super.getFastpathAPI();
-    }
-
+    /** What replication leaves in a session cannot be undone. */
     @Override
     public PGReplicationConnection getReplicationAPI() {
-        forgetAfterwards();
-        PhysicalConnection current = physical;
-        if (current != null) current.unwrapped = this;
+        PhysicalConnection inside = enterUnchecked();
+        try {
+            irreversible();
+            keep();
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        } finally {
+            exit(inside);
+        }
         return super.getReplicationAPI();
     }
 
     @Override
     public void cancelQuery() throws SQLException {
-        physical().cancel(this, super::cancelQuery);
-    }
-
-    private Connection changingClientInfo() throws SQLClientInfoException {
-        try {
-            return changing(Change.CLIENT_INFO).connection;
-        } catch (SQLException e) {
-            throw new SQLClientInfoException(e.getMessage(), e.getSQLState(), Map.<String, ClientInfoStatus>of(), e);
-        }
+        BaseConnection driver = delegate();
+        cancel(driver::cancelQuery);
     }
 
     @Override
