@@ -3,6 +3,7 @@ package dev.nanopool;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 
 /** The one door through which tests of other packages see what is package-private. */
@@ -30,6 +31,11 @@ public final class TestAccess {
             connection.idleNanos -= time.toNanos();
             connection.provenNanos -= time.toNanos();
         };
+    }
+
+    /** Whether a thread uses that client. */
+    public static BooleanSupplier isInside(Connection client) throws SQLException {
+        return ((ClientConnection) client).physical()::isSpeaking;
     }
 
     /** How many permits nobody holds, those of idle connections included. */
