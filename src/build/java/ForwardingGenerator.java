@@ -174,7 +174,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
     private static final Set<String> STREAMS =
             Set.of("java.io.InputStream", "java.io.OutputStream", "java.io.Reader", "java.io.Writer");
 
-    private static final Set<String> STREAMING = Set.of("java.sql.Blob", "java.sql.Clob");
+    private static final Set<String> STREAMING = Set.of("java.sql.Blob", "java.sql.Clob", "org.postgresql.largeobject.LargeObject");
 
     /** Types whose getters read what is in memory: a wrong argument is no failure of the connection. */
     private static final Set<String> READ = Set.of("java.sql.ResultSet", "java.sql.Array");

@@ -72,17 +72,17 @@ final class ClientCopy implements CopyDual {
 
     @Override
     public void flushCopy() throws SQLException {
-        tell(((CopyIn) copy)::flushCopy);
+        tell(() -> ((CopyIn) copy).flushCopy());
     }
 
     @Override
     public long endCopy() throws SQLException {
-        return speak(((CopyIn) copy)::endCopy);
+        return speak(() -> ((CopyIn) copy).endCopy());
     }
 
     @Override
     public byte @Nullable [] readFromCopy() throws SQLException {
-        return speak(((CopyOut) copy)::readFromCopy);
+        return speak(() -> ((CopyOut) copy).readFromCopy());
     }
 
     @Override

@@ -4,7 +4,7 @@ import java.sql.SQLException;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.largeobject.LargeObject;
 
-/** A client's large object. Its streams are made of its methods, so they enter the lease as well. */
+/** A client's large object. */
 @SuppressWarnings("deprecation") // the driver's own large objects use its fast path
 final class ClientLargeObject extends ForwardingLargeObject {
     private final ClientLargeObjectManager manager;
