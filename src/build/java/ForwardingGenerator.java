@@ -16,7 +16,6 @@ import javax.annotation.processing.AbstractProcessor;
 import javax.annotation.processing.RoundEnvironment;
 import javax.annotation.processing.SupportedAnnotationTypes;
 import javax.lang.model.SourceVersion;
-import javax.lang.model.element.ElementKind;
 import javax.lang.model.element.ExecutableElement;
 import javax.lang.model.element.Modifier;
 import javax.lang.model.element.TypeElement;
@@ -174,7 +173,8 @@ public final class ForwardingGenerator extends AbstractProcessor {
     private static final Set<String> STREAMS =
             Set.of("java.io.InputStream", "java.io.OutputStream", "java.io.Reader", "java.io.Writer");
 
-    private static final Set<String> STREAMING = Set.of("java.sql.Blob", "java.sql.Clob", "org.postgresql.largeobject.LargeObject");
+    private static final Set<String> STREAMING =
+            Set.of("java.sql.Blob", "java.sql.Clob", "org.postgresql.largeobject.LargeObject");
 
     /** Types whose getters read what is in memory: a wrong argument is no failure of the connection. */
     private static final Set<String> READ = Set.of("java.sql.ResultSet", "java.sql.Array");
@@ -465,7 +465,8 @@ public final class ForwardingGenerator extends AbstractProcessor {
         String typeParameters = method.getTypeParameters().isEmpty()
                 ? ""
                 : method.getTypeParameters().stream()
-                        .map(parameter -> parameter + " extends " + type(parameter.getBounds().get(0)))
+                        .map(parameter -> parameter + " extends "
+                                + type(parameter.getBounds().get(0)))
                         .collect(Collectors.joining(", ", "<", "> "));
         boolean isChecked = thrown.contains("java.sql.SQLException");
         String target = forwarding.field != null ? forwarding.field : isChecked ? "delegate()" : "delegateUnchecked()";
@@ -491,13 +492,16 @@ public final class ForwardingGenerator extends AbstractProcessor {
             call = "return %1$s.isInstance(this) || %2$s.isWrapperFor(%1$s);".formatted(arguments.get(0), target);
         }
         String enter = forwarding.statement()
-                + (isChecked ? "enter()" : thrown.contains("java.io.IOException") ? "enterForIo()" : "enterUnchecked()");
+                + (isChecked
+                        ? "enter()"
+                        : thrown.contains("java.io.IOException") ? "enterForIo()" : "enterUnchecked()");
         var caught = new ArrayList<>(thrown);
         caught.add("RuntimeException");
         caught.add("Error");
         boolean isSpeaking = !(READ.contains(forwarding.delegate) && name.startsWith("get"))
                 && !STREAMS.contains(forwarding.delegate);
-        String entering = """
+        String entering =
+                """
                 PhysicalConnection inside = %s;
                 try {
                     %s
@@ -509,28 +513,26 @@ public final class ForwardingGenerator extends AbstractProcessor {
                 }
                 """.formatted(enter, call, String.join(" | ", caught), lease, isSpeaking, forwarding.statement());
         if (name.equals("unwrap")) {
-            entering =
-                    "if (%1$s.isInstance(this)) return %1$s.cast(this);\n".formatted(arguments.get(0)) + entering;
+            entering = "if (%1$s.isInstance(this)) return %1$s.cast(this);\n".formatted(arguments.get(0)) + entering;
         }
         Kind kind = kind(method);
-        String body =
-                switch (kind) {
-                    case null -> entering;
-                    case LOCAL -> call + "\n";
-                    case QUIET -> (lease.isEmpty() ? "" : "if (client.isEnded()) return;\n") + entering;
-                    case MEMORY -> "if (isInMemory()) " + call + "\n" + entering;
-                    case COLUMN -> {
-                        String first = method.getParameters().get(0).getSimpleName().toString();
-                        if (type(method.getParameters().get(0).asType()).equals("int")) {
-                            yield "if (isLocal(" + first + ")) " + call + "\n" + entering;
-                        }
-                        var byIndex = method.getParameters().stream()
-                                .map(parameter -> parameter.getSimpleName().toString())
-                                .collect(Collectors.toCollection(ArrayList::new));
-                        byIndex.set(0, "findColumn(" + first + ")");
-                        yield "return " + name + "(" + String.join(", ", byIndex) + ");\n";
-                    }
-                };
+        String body = switch (kind) {
+            case null -> entering;
+            case LOCAL -> call + "\n";
+            case QUIET -> (lease.isEmpty() ? "" : "if (client.isEnded()) return;\n") + entering;
+            case MEMORY -> "if (isInMemory()) " + call + "\n" + entering;
+            case COLUMN -> {
+                String first = method.getParameters().get(0).getSimpleName().toString();
+                if (type(method.getParameters().get(0).asType()).equals("int")) {
+                    yield "if (isLocal(" + first + ")) " + call + "\n" + entering;
+                }
+                var byIndex = method.getParameters().stream()
+                        .map(parameter -> parameter.getSimpleName().toString())
+                        .collect(Collectors.toCollection(ArrayList::new));
+                byIndex.set(0, "findColumn(" + first + ")");
+                yield "return " + name + "(" + String.join(", ", byIndex) + ");\n";
+            }
+        };
         return "@Override\npublic %s%s %s(%s)%s {\n%s}\n"
                 .formatted(
                         typeParameters,

@@ -14,7 +14,9 @@ final class ClientArray extends ForwardingArray {
     @Override
     @Nullable
     ResultSet wrap(@Nullable ResultSet rows) throws SQLException {
-        return rows == null ? null : ClientStatement.ofRows(client, rows.getStatement()).wrap(rows);
+        return rows == null
+                ? null
+                : ClientStatement.ofRows(client, rows.getStatement()).wrap(rows);
     }
 
     /** The array as text, for which the driver may have to ask the server. */

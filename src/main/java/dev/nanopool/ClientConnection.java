@@ -346,14 +346,11 @@ final class ClientConnection extends ForwardingConnection implements Lease {
     /** The value of a column or a parameter. A refcursor comes as rows with a statement of their own. */
     @Nullable
     Object wrap(@Nullable Object value) throws SQLException {
-        return switch (value) {
-            case Array array -> wrap(array);
-            case ResultSet rows -> wrap(rows);
-            case Blob blob -> wrap(blob);
-            case Clob clob -> wrap(clob);
-            case SQLXML xml -> wrap(xml);
-            case null, default -> value;
-        };
+        if (value instanceof Array array) return wrap(array);
+        if (value instanceof ResultSet rows) return wrap(rows);
+        if (value instanceof Blob blob) return wrap(blob);
+        if (value instanceof Clob clob) return wrap(clob);
+        return value instanceof SQLXML xml ? wrap(xml) : value;
     }
 
     /** The value as the type that the caller wants. A class of the driver gets no wrapper, as with {@code unwrap}. */
@@ -367,14 +364,12 @@ final class ClientConnection extends ForwardingConnection implements Lease {
     @Override
     @SuppressWarnings("unchecked") // each wrapper has the interface of its driver's object
     <T> T unwrapArgument(T value) {
-        return (T)
-                switch (value) {
-                    case ClientArray wrapper when wrapper.client == this -> wrapper.array;
-                    case ClientBlob wrapper when wrapper.client == this -> wrapper.blob;
-                    case ClientClob wrapper when wrapper.client == this -> wrapper.clob;
-                    case ClientSqlXml wrapper when wrapper.client == this -> wrapper.xml;
-                    case null, default -> value;
-                };
+        Object driver = value;
+        if (value instanceof ClientArray wrapper && wrapper.client == this) driver = wrapper.array;
+        else if (value instanceof ClientBlob wrapper && wrapper.client == this) driver = wrapper.blob;
+        else if (value instanceof ClientClob wrapper && wrapper.client == this) driver = wrapper.clob;
+        else if (value instanceof ClientSqlXml wrapper && wrapper.client == this) driver = wrapper.xml;
+        return (T) driver;
     }
 
     // The end of a lease

@@ -195,14 +195,16 @@ class DoorTest extends PoolTestBase {
                 while (at < methods.size() && !isHeld) {
                     Method method = methods.get(at++);
                     if (method.getName().matches("close|abort|free")) continue;
-                    if (kind.equals("connection") && method.getName().matches("getReplicationAPI|addDataType")) continue;
+                    if (kind.equals("connection") && method.getName().matches("getReplicationAPI|addDataType"))
+                        continue;
                     isHeld = isHeld(client, object, method, kind, wrong);
                     if (isHeld) held.add(kind + "." + method.getName());
                 }
                 client.abort(Runnable::run); // no-op if a call was held; else the server would not answer the reset
                 isDone = at >= methods.size();
                 try (Connection next = pool.client()) {
-                    if (!next.getAutoCommit() || !TestServer.query(next, "SELECT 42").equals("42"))
+                    if (!next.getAutoCommit()
+                            || !TestServer.query(next, "SELECT 42").equals("42"))
                         wrong.add("the lease after " + kind + " is not right");
                 }
             }
@@ -343,16 +345,16 @@ class DoorTest extends PoolTestBase {
             Statement statement = client.createStatement();
             ResultSet rows = statement.executeQuery("SELECT tags FROM door");
             rows.next();
-            Statement raw =
-                    switch (way) {
-                        case 0 -> statement.unwrap(PgStatement.class);
-                        case 1 -> rows.unwrap(PgResultSet.class).getStatement();
-                        case 2 -> client.getMetaData()
-                                .unwrap(PgDatabaseMetaData.class)
-                                .getConnection()
-                                .createStatement();
-                        default -> rows.getObject(1, Array.class).getResultSet().getStatement();
-                    };
+            Statement raw = switch (way) {
+                case 0 -> statement.unwrap(PgStatement.class);
+                case 1 -> rows.unwrap(PgResultSet.class).getStatement();
+                case 2 ->
+                    client.getMetaData()
+                            .unwrap(PgDatabaseMetaData.class)
+                            .getConnection()
+                            .createStatement();
+                default -> rows.getObject(1, Array.class).getResultSet().getStatement();
+            };
             raw.execute("SET statement_timeout = '77s'");
             client.close();
             try (Connection next = pool.client()) {
