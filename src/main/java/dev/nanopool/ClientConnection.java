@@ -354,6 +354,7 @@ final class ClientConnection extends ForwardingConnection implements Lease {
     }
 
     /** The value as the type that the caller wants. A class of the driver gets no wrapper, as with {@code unwrap}. */
+    @SuppressWarnings("ReferenceEquality") // the same object is meant
     <T> @Nullable T wrap(@Nullable T value, Class<T> type) throws SQLException {
         Object wrapper = wrap((Object) value);
         if (wrapper == value) return value;
