@@ -233,7 +233,9 @@ class DoorTest extends PoolTestBase {
         client.close();
         Duration taken = Duration.ofNanos(System.nanoTime() - start);
         if (taken.compareTo(TOLERANCE) > 0) wrong.add(kind + ": close took " + taken + ": " + method);
-        if (call.get(20, TimeUnit.SECONDS) == null) wrong.add(kind + ": no exception: " + method);
+        boolean isSilent = call.get(20, TimeUnit.SECONDS) == null;
+        // The driver's stream catches what its mark() meets, and declares no exception.
+        if (isSilent && !method.getName().equals("mark")) wrong.add(kind + ": no exception: " + method);
         return true;
     }
 
