@@ -3,17 +3,19 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeSet;
 import java.util.stream.Collectors;
 import javax.annotation.processing.AbstractProcessor;
 import javax.annotation.processing.RoundEnvironment;
 import javax.annotation.processing.SupportedAnnotationTypes;
 import javax.lang.model.SourceVersion;
-import javax.lang.model.element.ElementKind;
 import javax.lang.model.element.ExecutableElement;
 import javax.lang.model.element.Modifier;
 import javax.lang.model.element.TypeElement;
@@ -23,44 +25,90 @@ import javax.lang.model.util.ElementFilter;
 import javax.tools.ToolProvider;
 
 /**
- * Writes the mechanical half of the JDBC objects that a client sees: one forwarding method for each method of the
- * interface. What the pool does differently stands in the hand-written classes around them; a failure of the driver passes
- * through {@code note}, an object that leads back to the connection through {@code wrap}. The interfaces are read as the given Java release declares them, so the output is the same on every JDK.
+ * Writes the mechanical half of the objects that a client sees: one method for each method of the interface or class.
+ * Each method enters the lease before it calls the driver and leaves it afterwards. The exceptions stand in
+ * {@code local-methods.txt}. A failure of the driver passes through {@code note}; a result that can lead back to the
+ * connection passes through {@code wrap}. What the pool does differently stands in hand-written subclasses.
  *
- * <p>Run by the build: {@code java -cp <driver> ForwardingGenerator.java <release> <output folder>}.
+ * <p>The interfaces are read as the given Java release declares them, so the output is the same on every JDK. Run by the
+ * build: {@code java -cp <driver> ForwardingGenerator.java <release> <output folder> <local-methods.txt>}.
  */
 @SupportedAnnotationTypes("*")
 public final class ForwardingGenerator extends AbstractProcessor {
-    /** One class to write. {@code field} holds the driver's object; null: it is asked for, since it can be gone. */
+    private static final String DRIVER_CONNECTION = "org.postgresql.core.BaseConnection";
+
+    /**
+     * One class to write.
+     *
+     * @param superclass the generated class that this one extends, or a class whose public methods it overrides
+     * @param delegate the type of the driver's object
+     * @param field the name of the driver's object; null: the subclass answers it ({@code delegate()}); "super": the object
+     *     itself is the driver's
+     * @param types the interfaces, or the class, whose methods are written
+     * @param isRoot whether a hand-written subclass answers {@code enter} and {@code exit}; if not, the client answers them
+     * @param byHand the methods that the hand-written subclass declares alone
+     */
     private record Forwarding(
             String name,
             String superclass,
-            String delegateType,
+            String delegate,
             String field,
-            List<String> interfaces,
-            Set<String> byHand) {}
+            List<String> types,
+            boolean isRoot,
+            Set<String> byHand) {
+        /** A class that needs no other; it is final unless a hand-written one extends it. */
+        static Forwarding of(String name, String delegate, String field, String... types) {
+            return new Forwarding(name, null, delegate, field, List.of(types), false, Set.of());
+        }
+
+        /** A class that extends the type which it forwards. */
+        static Forwarding subclass(String name, String type, String field) {
+            return new Forwarding(name, type, type, field, List.of(type), false, Set.of());
+        }
+
+        boolean isSubclassed() {
+            return name.startsWith("Forwarding");
+        }
+
+        boolean isClass() {
+            return superclass != null && types.contains(superclass);
+        }
+
+        /** What answers {@code note} and the like. */
+        String lease() {
+            return field == null ? "" : "client.";
+        }
+
+        /** What answers {@code enter}, {@code exit} and {@code wrap} of a result. */
+        String statement() {
+            return name.endsWith("Statement") ? "" : lease();
+        }
+    }
 
     private static final List<Forwarding> CLASSES = List.of(
             new Forwarding(
                     "ForwardingConnection",
                     null,
-                    "org.postgresql.core.BaseConnection",
+                    DRIVER_CONNECTION,
                     null,
                     List.of("java.sql.Connection", "org.postgresql.PGConnection"),
-                    Set.of("setClientInfo", "close", "isClosed", "abort")),
+                    true,
+                    Set.of("setClientInfo", "close", "isClosed", "abort", "cancelQuery", "unwrap", "isWrapperFor")),
             new Forwarding(
                     "ForwardingStatement",
                     null,
                     "org.postgresql.core.BaseStatement",
                     "statement",
                     List.of("java.sql.Statement", "org.postgresql.PGStatement"),
-                    Set.of()),
+                    true,
+                    Set.of("cancel")),
             new Forwarding(
                     "ClientPreparedStatement",
                     "ClientStatement",
                     "java.sql.PreparedStatement",
                     "prepared",
                     List.of("java.sql.PreparedStatement"),
+                    false,
                     Set.of()),
             new Forwarding(
                     "ClientCallableStatement",
@@ -68,49 +116,88 @@ public final class ForwardingGenerator extends AbstractProcessor {
                     "java.sql.CallableStatement",
                     "callable",
                     List.of("java.sql.CallableStatement"),
+                    false,
                     Set.of()),
-            new Forwarding(
-                    "ForwardingResultSet", null, "java.sql.ResultSet", "rows", List.of("java.sql.ResultSet"), Set.of()),
-            new Forwarding(
-                    "ForwardingDatabaseMetaData",
-                    null,
-                    "java.sql.DatabaseMetaData",
-                    null,
-                    List.of("java.sql.DatabaseMetaData"),
-                    Set.of()),
-            new Forwarding("ForwardingArray", null, "java.sql.Array", "array", List.of("java.sql.Array"), Set.of()));
+            Forwarding.of("ForwardingResultSet", "java.sql.ResultSet", "rows", "java.sql.ResultSet"),
+            Forwarding.of(
+                    "ClientDatabaseMetaData", "java.sql.DatabaseMetaData", "metaData", "java.sql.DatabaseMetaData"),
+            Forwarding.of(
+                    "ClientResultSetMetaData",
+                    "org.postgresql.jdbc.PgResultSetMetaData",
+                    "metaData",
+                    "java.sql.ResultSetMetaData",
+                    "org.postgresql.PGResultSetMetaData"),
+            Forwarding.of(
+                    "ClientParameterMetaData", "java.sql.ParameterMetaData", "metaData", "java.sql.ParameterMetaData"),
+            Forwarding.of("ForwardingArray", "java.sql.Array", "array", "java.sql.Array"),
+            Forwarding.of("ClientBlob", "java.sql.Blob", "blob", "java.sql.Blob"),
+            Forwarding.of("ClientClob", "java.sql.Clob", "clob", "java.sql.NClob"),
+            Forwarding.of("ClientSqlXml", "java.sql.SQLXML", "xml", "java.sql.SQLXML"),
+            Forwarding.subclass("ClientInputStream", "java.io.InputStream", "stream"),
+            Forwarding.subclass("ClientOutputStream", "java.io.OutputStream", "stream"),
+            Forwarding.subclass("ClientReader", "java.io.Reader", "reader"),
+            Forwarding.subclass("ClientWriter", "java.io.Writer", "writer"),
+            Forwarding.subclass("ForwardingLargeObject", "org.postgresql.largeobject.LargeObject", "super"),
+            Forwarding.subclass("ClientFastpath", "org.postgresql.fastpath.Fastpath", "fastpath"));
 
     /** Methods of a superclass's interfaces, which a subclass must not forward again. */
     private static final Map<String, List<String>> INHERITED = Map.of(
             "ClientPreparedStatement", List.of("java.sql.Statement"),
             "ClientCallableStatement", List.of("java.sql.PreparedStatement"));
 
-    /** Types whose values can lead back to the driver's connection: results pass {@code wrap}, arguments the reverse. */
-    private static final List<String> WRAPPED = List.of("java.sql.ResultSet", "java.sql.Array", "java.lang.Object");
+    /** Types whose values can lead back to the driver's connection: results pass {@code wrap}. */
+    private static final Set<String> WRAPPED = Set.of(
+            "java.lang.Object",
+            "java.sql.Connection",
+            "java.sql.Statement",
+            "java.sql.PreparedStatement",
+            "java.sql.CallableStatement",
+            "java.sql.ResultSet",
+            "java.sql.DatabaseMetaData",
+            "java.sql.ResultSetMetaData",
+            "java.sql.ParameterMetaData",
+            "java.sql.Array",
+            "java.sql.Blob",
+            "java.sql.Clob",
+            "java.sql.NClob",
+            "java.sql.SQLXML",
+            "org.postgresql.copy.CopyManager",
+            "org.postgresql.largeobject.LargeObjectManager",
+            "org.postgresql.fastpath.Fastpath");
 
-    /** Types whose getters read what is in memory. */
+    /** Types whose wrappers come back as arguments: the driver gets its own object. */
+    private static final Set<String> UNWRAPPED =
+            Set.of("java.lang.Object", "java.sql.Array", "java.sql.Blob", "java.sql.Clob", "java.sql.SQLXML");
+
+    /** Types that speak to the server, if the object that hands them out does. */
+    private static final Set<String> STREAMS =
+            Set.of("java.io.InputStream", "java.io.OutputStream", "java.io.Reader", "java.io.Writer");
+
+    private static final Set<String> STREAMING =
+            Set.of("java.sql.Blob", "java.sql.Clob", "org.postgresql.largeobject.LargeObject");
+
+    /** Types whose getters read what is in memory: a wrong argument is no failure of the connection. */
     private static final Set<String> READ = Set.of("java.sql.ResultSet", "java.sql.Array");
 
     /** Methods whose first argument is SQL text begin like this. */
     private static final List<String> TEXT = List.of("execute", "addBatch", "prepare");
 
-    /** Methods of a connection that speak to the server, besides the statements' {@code execute...}. */
-    private static final Set<String> SPEAKING = Set.of(
-            "commit",
-            "rollback",
-            "setSavepoint",
-            "releaseSavepoint",
-            "isValid",
-            "getSchema",
-            "setSchema",
-            "getTransactionIsolation",
-            "setTransactionIsolation",
-            "getNotifications");
+    /** What local-methods.txt says of a method. */
+    private enum Kind {
+        LOCAL,
+        MEMORY,
+        COLUMN,
+        QUIET
+    }
 
     private final Path out;
+    private final Map<String, Kind> kinds;
+    private final Set<String> unused;
 
-    private ForwardingGenerator(Path out) {
+    private ForwardingGenerator(Path out, Map<String, Kind> kinds) {
         this.out = out;
+        this.kinds = kinds;
+        this.unused = new TreeSet<>(kinds.keySet());
     }
 
     public static void main(String[] args) throws IOException {
@@ -119,10 +206,25 @@ public final class ForwardingGenerator extends AbstractProcessor {
         var options = List.of("--release", args[0], "-cp", System.getProperty("java.class.path"), "-proc:only");
         var task = ToolProvider.getSystemJavaCompiler()
                 .getTask(null, null, null, options, List.of("java.lang.Object"), null);
-        task.setProcessors(List.of(new ForwardingGenerator(out)));
+        task.setProcessors(List.of(new ForwardingGenerator(out, kinds(Path.of(args[2])))));
         if (!task.call()) {
             System.exit(1);
         }
+    }
+
+    /** The list, by "type.name" or "type.name(types)". */
+    private static Map<String, Kind> kinds(Path list) throws IOException {
+        Map<String, Kind> kinds = new HashMap<>();
+        for (String line : Files.readAllLines(list)) {
+            if (line.isBlank() || line.startsWith("#")) {
+                continue;
+            }
+            String[] words = line.split("[: ]+");
+            for (int i = 2; i < words.length; i++) {
+                kinds.put(words[0] + "." + words[i], Kind.valueOf(words[1].toUpperCase()));
+            }
+        }
+        return kinds;
     }
 
     @Override
@@ -145,70 +247,156 @@ public final class ForwardingGenerator extends AbstractProcessor {
                     throw new UncheckedIOException(e);
                 }
             }
+            removeOthers();
+            unused.removeIf(name -> name.startsWith("org.postgresql.copy.") || isByHand(name));
+            if (!unused.isEmpty()) {
+                throw new IllegalStateException("local-methods.txt names methods that do not exist: " + unused);
+            }
         }
         return false;
     }
 
+    private static boolean isByHand(String name) {
+        return CLASSES.stream()
+                .anyMatch(forwarding -> forwarding.byHand.contains(name.substring(name.lastIndexOf('.') + 1))
+                        && forwarding.types.contains(name.substring(0, name.lastIndexOf('.'))));
+    }
+
+    /** What an earlier generator has written must not be compiled. */
+    private void removeOthers() {
+        Set<String> names = CLASSES.stream().map(c -> c.name + ".java").collect(Collectors.toSet());
+        try (var files = Files.list(out)) {
+            for (Path file : files.toList()) {
+                if (!names.contains(file.getFileName().toString())) {
+                    Files.delete(file);
+                }
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
     private String source(Forwarding forwarding) {
         var text = new StringBuilder("package dev.nanopool;\n\n");
-        text.append("/** Written by the build, one line per JDBC method: see ForwardingGenerator. */\n");
+        text.append("/** Written by the build; see ForwardingGenerator. */\n");
         text.append("@org.jspecify.annotations.NullUnmarked\n");
         text.append("@SuppressWarnings({\"deprecation\", \"removal\", \"rawtypes\", \"unchecked\", \"try\"})\n");
-        text.append(forwarding.superclass == null ? "abstract class " : "class ")
+        boolean isStatement = forwarding.name.endsWith("Statement");
+        text.append(forwarding.isSubclassed() ? "abstract class " : isStatement ? "class " : "final class ")
                 .append(forwarding.name);
         if (forwarding.superclass != null) {
             text.append(" extends ").append(forwarding.superclass);
         }
-        text.append(" implements ")
-                .append(String.join(", ", forwarding.interfaces))
-                .append(" {\n");
+        if (!forwarding.isClass()) {
+            text.append(" implements ").append(String.join(", ", forwarding.types));
+        }
+        text.append(" {\n");
         String methods = methods(forwarding).values().stream()
                 .map(method -> "\n" + method(forwarding, method))
                 .collect(Collectors.joining());
-        if (forwarding.field != null) {
-            text.append("    final %s %s;\n\n".formatted(forwarding.delegateType, forwarding.field));
-            boolean root = forwarding.superclass == null;
-            text.append("    %s(%s%s %s)%s {\n"
-                    .formatted(
-                            forwarding.name,
-                            root ? "" : "PhysicalConnection physical, ClientConnection client, ",
-                            forwarding.delegateType,
-                            forwarding.field,
-                            root ? "" : " throws java.sql.SQLException"));
-            if (!root) {
-                text.append("        super(physical, client, %s);\n".formatted(forwarding.field));
-            }
-            text.append("        this.%1$s = %1$s;\n    }\n".formatted(forwarding.field));
-        } else {
-            text.append("    /** The driver's object; fails once the client is closed. */\n");
-            text.append(
-                    "    abstract %s delegate() throws java.sql.SQLException;\n".formatted(forwarding.delegateType));
-            if (methods.contains("delegateUnchecked()")) {
-                text.append("\n    /** The same for methods that declare no SQLException. */\n");
-                text.append("    abstract %s delegateUnchecked();\n".formatted(forwarding.delegateType));
-            }
+        fields(forwarding, text);
+        if (forwarding.isRoot) {
+            hooks(forwarding, text, methods);
         }
-        if (forwarding.superclass == null) {
-            text.append("\n    /** Told of every failure of the driver before it reaches the caller. */\n");
-            text.append("    abstract void note(Throwable failure);\n");
-            if (methods.contains("= enter();")) {
-                text.append("\n    /** Before the server is spoken to. */\n");
-                text.append("    abstract PhysicalConnection enter() throws java.sql.SQLException;\n");
-                text.append("\n    /** After the server has answered, or failed. */\n");
-                text.append("    abstract void exit(PhysicalConnection speaking);\n");
-            }
-            if (methods.contains("(sql(")) {
-                text.append("\n    /** Told of SQL text that may be executed; answers what the driver is to get. */\n");
-                text.append("    abstract String sql(String text) throws java.sql.SQLException;\n");
-            }
-            for (String type : WRAPPED) {
-                if (methods.contains("return wrap(") && methods.contains("public " + type + " ")) {
-                    text.append("\n    /** The client's object for the driver's. */\n");
-                    text.append("    abstract %1$s wrap(%1$s value) throws java.sql.SQLException;\n".formatted(type));
-                }
-            }
+        if (forwarding.name.equals("ForwardingArray")) {
+            text.append("""
+
+                        /** The elements as rows. */
+                        abstract java.sql.ResultSet wrap(java.sql.ResultSet value) throws java.sql.SQLException;
+                    """);
+        }
+        if (forwarding.name.equals("ForwardingResultSet")) {
+            text.append("""
+
+                        /** Whether the server has sent all rows. */
+                        abstract boolean isInMemory();
+
+                        /** Whether a value of the column is read without the server. */
+                        abstract boolean isLocal(int column) throws java.sql.SQLException;
+                    """);
         }
         return text.append(methods).append("}\n").toString();
+    }
+
+    private static void fields(Forwarding forwarding, StringBuilder text) {
+        String name = forwarding.name;
+        String field = forwarding.field;
+        if (field == null) {
+            text.append("    /** The driver's object; fails if the client is closed. */\n");
+            text.append("    abstract %s delegate() throws java.sql.SQLException;\n\n".formatted(forwarding.delegate));
+            text.append("    /** The same for methods that declare no SQLException. */\n");
+            text.append("    abstract %s delegateUnchecked();\n".formatted(forwarding.delegate));
+        } else if (name.equals("ForwardingLargeObject")) {
+            text.append("""
+                        private final ClientConnection client;
+
+                        ForwardingLargeObject(
+                                ClientConnection client,
+                                org.postgresql.fastpath.Fastpath fastpath,
+                                long oid,
+                                int mode,
+                                org.postgresql.core.BaseConnection connection,
+                                boolean commitOnClose)
+                                throws java.sql.SQLException {
+                            super(fastpath, oid, mode, connection, commitOnClose);
+                            this.client = client;
+                        }
+                    """);
+        } else {
+            String parameter = forwarding.delegate + " " + field;
+            boolean isFirst = forwarding.superclass == null || forwarding.isClass();
+            if (isFirst) {
+                text.append("    final ClientConnection client;\n");
+            }
+            text.append("    final %s;\n\n".formatted(parameter));
+            text.append("    %s(ClientConnection client, %s)%s {\n"
+                    .formatted(name, parameter, isFirst ? "" : " throws java.sql.SQLException"));
+            if (name.equals("ClientFastpath")) {
+                text.append("        super(client.delegateUnchecked());\n");
+            } else if (!isFirst) {
+                text.append("        super(client, %s);\n".formatted(field));
+            }
+            if (isFirst) {
+                text.append("        this.client = client;\n");
+            }
+            text.append("        this.%1$s = %1$s;\n    }\n".formatted(field));
+        }
+    }
+
+    /** What the hand-written subclass of a root answers. */
+    private static void hooks(Forwarding forwarding, StringBuilder text, String methods) {
+        text.append("""
+
+                    /** Before the driver is called, which may speak to the server. Fails if the lease has ended. */
+                    abstract PhysicalConnection enter() throws java.sql.SQLException;
+
+                    /** After the call. */
+                    abstract void exit(PhysicalConnection inside);
+                """);
+        if (methods.contains("enterUnchecked()")) {
+            text.append("\n    /** As enter, for methods that declare no SQLException. */\n");
+            text.append("    abstract PhysicalConnection enterUnchecked();\n");
+        }
+        if (forwarding.field == null) {
+            text.append("""
+
+                        /** Records a failure of the driver before it reaches the caller. */
+                        abstract void note(Throwable failure, boolean speaking);
+
+                        /** Records SQL text that may be executed; answers the text for the driver. */
+                        abstract String sql(String text) throws java.sql.SQLException;
+
+                        /** The driver's object for the client's, if both belong to this lease. */
+                        abstract <T> T unwrapArgument(T value);
+                    """);
+        }
+        for (String type : new TreeSet<>(WRAPPED)) {
+            boolean isAnswered = forwarding.field == null || type.equals("java.sql.ResultSet");
+            if (isAnswered && methods.contains("public " + type + " ")) {
+                text.append("\n    /** The client's object for the driver's. */\n");
+                text.append("    abstract %1$s wrap(%1$s value) throws java.sql.SQLException;\n".formatted(type));
+            }
+        }
     }
 
     private Map<String, ExecutableElement> methods(Forwarding forwarding) {
@@ -217,7 +405,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
             inherited.addAll(methods(type).keySet());
         }
         Map<String, ExecutableElement> methods = new LinkedHashMap<>();
-        for (String type : forwarding.interfaces) {
+        for (String type : forwarding.types) {
             methods(type).forEach(methods::putIfAbsent);
         }
         methods.keySet().removeAll(inherited);
@@ -227,82 +415,133 @@ public final class ForwardingGenerator extends AbstractProcessor {
         return methods;
     }
 
-    /** All instance methods of an interface, inherited ones included, by signature. */
+    /** All methods of an interface, or all public methods of a class that can be overridden, by signature. */
     private Map<String, ExecutableElement> methods(String type) {
         var elements = processingEnv.getElementUtils();
         Map<String, ExecutableElement> methods = new LinkedHashMap<>();
         for (ExecutableElement method :
                 ElementFilter.methodsIn(elements.getAllMembers(elements.getTypeElement(type)))) {
-            if (method.getEnclosingElement().getKind() == ElementKind.INTERFACE
-                    && !method.getModifiers().contains(Modifier.STATIC)) {
+            Collection<Modifier> modifiers = method.getModifiers();
+            boolean isOfObject = method.getEnclosingElement().toString().equals("java.lang.Object");
+            if (!isOfObject
+                    && modifiers.contains(Modifier.PUBLIC)
+                    && !modifiers.contains(Modifier.STATIC)
+                    && !modifiers.contains(Modifier.FINAL)) {
                 methods.put(method.toString(), method);
             }
         }
         return methods;
     }
 
+    private Kind kind(ExecutableElement method) {
+        String type = method.getEnclosingElement().toString();
+        String name = method.getSimpleName().toString();
+        String signature = method.getParameters().stream()
+                .map(parameter -> type(parameter.asType()))
+                .collect(Collectors.joining(",", name + "(", ")"));
+        for (String key : List.of(type + "." + signature, type + "." + name)) {
+            if (kinds.containsKey(key)) {
+                unused.remove(key);
+                return kinds.get(key);
+            }
+        }
+        return null;
+    }
+
     private String method(Forwarding forwarding, ExecutableElement method) {
+        String name = method.getSimpleName().toString();
+        String lease = forwarding.lease();
         List<String> parameters = new ArrayList<>();
         List<String> arguments = new ArrayList<>();
         for (VariableElement parameter : method.getParameters()) {
-            parameters.add(type(parameter.asType()) + " " + parameter.getSimpleName());
-            boolean wrapped = WRAPPED.contains(parameter.asType().toString());
+            String type = type(parameter.asType());
+            parameters.add(type + " " + parameter.getSimpleName());
             arguments.add(
-                    wrapped
-                            ? "ClientArray.unwrap(" + parameter.getSimpleName() + ")"
+                    UNWRAPPED.contains(type)
+                            ? lease + "unwrapArgument(" + parameter.getSimpleName() + ")"
                             : parameter.getSimpleName().toString());
         }
         List<String> thrown = method.getThrownTypes().stream().map(this::type).toList();
         String typeParameters = method.getTypeParameters().isEmpty()
                 ? ""
                 : method.getTypeParameters().stream()
-                        .map(Object::toString)
+                        .map(parameter -> parameter + " extends "
+                                + type(parameter.getBounds().get(0)))
                         .collect(Collectors.joining(", ", "<", "> "));
-        String target = forwarding.field != null
-                ? forwarding.field
-                : thrown.contains("java.sql.SQLException") ? "delegate()" : "delegateUnchecked()";
-        String name = method.getSimpleName().toString();
+        boolean isChecked = thrown.contains("java.sql.SQLException");
+        String target = forwarding.field != null ? forwarding.field : isChecked ? "delegate()" : "delegateUnchecked()";
         boolean hasText = TEXT.stream().anyMatch(name::startsWith)
                 && !arguments.isEmpty()
                 && method.getParameters().get(0).asType().toString().equals("java.lang.String");
         if (hasText) {
-            arguments.set(0, "sql(" + arguments.get(0) + ")");
+            arguments.set(0, lease + "sql(" + arguments.get(0) + ")");
         }
-        // Whoever speaks to the server is known to do so until the answer is there.
-        boolean isSpeaking = name.startsWith("execute") || SPEAKING.contains(name);
-        String call = target + "." + name + "(" + String.join(", ", arguments) + ")";
         String returned = type(method.getReturnType());
-        if (WRAPPED.contains(returned)) {
-            call = "wrap(" + call + ")";
+        String call = target + "." + name + "(" + String.join(", ", arguments) + ")";
+        boolean isRows = returned.equals("java.sql.ResultSet");
+        if (WRAPPED.contains(returned) || (STREAMS.contains(returned) && STREAMING.contains(forwarding.delegate))) {
+            boolean isArray = forwarding.name.equals("ForwardingArray");
+            call = (isRows ? isArray ? "" : forwarding.statement() : lease) + "wrap(" + call + ")";
+        } else if (name.equals("getObject") && returned.equals("T")) {
+            call = lease + "wrap(" + call + ", " + arguments.get(1) + ")";
         }
-        // What a result's getter throws for a wrong argument says nothing against the connection.
-        boolean isRead = READ.contains(forwarding.delegateType) && name.matches("(get|find|is|was).*");
-        List<String> caught = new ArrayList<>(thrown);
-        if (!isRead) {
-            caught.add("RuntimeException");
+        call = (returned.equals("void") ? "" : "return ") + call + ";";
+        if (name.equals("unwrap")) {
+            call = "return client.unwrapped(" + target + ".unwrap(" + arguments.get(0) + "));";
+        } else if (name.equals("isWrapperFor")) {
+            call = "return %1$s.isInstance(this) || %2$s.isWrapperFor(%1$s);".formatted(arguments.get(0), target);
         }
+        String enter = forwarding.statement()
+                + (isChecked
+                        ? "enter()"
+                        : thrown.contains("java.io.IOException") ? "enterForIo()" : "enterUnchecked()");
+        var caught = new ArrayList<>(thrown);
+        caught.add("RuntimeException");
         caught.add("Error");
-        return """
-                    @Override
-                    public %s%s %s(%s)%s {
-                %s        try {
-                            %s%s;
-                        } catch (%s failure) {
-                            note(failure);
-                            throw failure;
-                        }%s
-                    }
-                """.formatted(
+        boolean isSpeaking = !(READ.contains(forwarding.delegate) && name.startsWith("get"))
+                && !STREAMS.contains(forwarding.delegate);
+        String entering =
+                """
+                PhysicalConnection inside = %s;
+                try {
+                    %s
+                } catch (%s failure) {
+                    %snote(failure, %s);
+                    throw failure;
+                } finally {
+                    %sexit(inside);
+                }
+                """.formatted(enter, call, String.join(" | ", caught), lease, isSpeaking, forwarding.statement());
+        if (name.equals("unwrap")) {
+            entering = "if (%1$s.isInstance(this)) return %1$s.cast(this);\n".formatted(arguments.get(0)) + entering;
+        }
+        Kind kind = kind(method);
+        String body = switch (kind) {
+            case null -> entering;
+            case LOCAL -> call + "\n";
+            case QUIET -> (lease.isEmpty() ? "" : "if (client.isEnded()) return;\n") + entering;
+            case MEMORY -> "if (isInMemory()) " + call + "\n" + entering;
+            case COLUMN -> {
+                String first = method.getParameters().get(0).getSimpleName().toString();
+                if (type(method.getParameters().get(0).asType()).equals("int")) {
+                    yield "if (isLocal(" + first + ")) " + call + "\n" + entering;
+                }
+                var byIndex = method.getParameters().stream()
+                        .map(parameter -> parameter.getSimpleName().toString())
+                        .collect(Collectors.toCollection(ArrayList::new));
+                byIndex.set(0, "findColumn(" + first + ")");
+                yield "return " + name + "(" + String.join(", ", byIndex) + ");\n";
+            }
+        };
+        return "@Override\npublic %s%s %s(%s)%s {\n%s}\n"
+                .formatted(
                         typeParameters,
                         returned,
                         name,
                         String.join(", ", parameters),
                         thrown.isEmpty() ? "" : " throws " + String.join(", ", thrown),
-                        isSpeaking ? "        PhysicalConnection speaking = enter();\n" : "",
-                        returned.equals("void") ? "" : "return ",
-                        call,
-                        String.join(" | ", caught),
-                        isSpeaking ? " finally {\n            exit(speaking);\n        }" : "");
+                        body.indent(4))
+                .indent(4);
     }
 
     /** The type as source text, without the type annotations of the driver. */

@@ -1,19 +1,36 @@
 package dev.nanopool;
 
+import dev.nanopool.Fate.Fact;
+import dev.nanopool.Session.SqlAction;
+import dev.nanopool.sql.Change;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.Reader;
+import java.io.Writer;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.lang.ref.Reference;
 import java.sql.Array;
+import java.sql.Blob;
 import java.sql.CallableStatement;
 import java.sql.ClientInfoStatus;
+import java.sql.Clob;
 import java.sql.Connection;
 import java.sql.DatabaseMetaData;
+import java.sql.NClob;
+import java.sql.ParameterMetaData;
 import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.ResultSetMetaData;
 import java.sql.SQLClientInfoException;
 import java.sql.SQLException;
 import java.sql.SQLTransactionRollbackException;
+import java.sql.SQLXML;
 import java.sql.Statement;
+import java.util.HashMap;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Properties;
 import java.util.concurrent.Executor;
 import org.jspecify.annotations.Nullable;
@@ -21,35 +38,36 @@ import org.postgresql.copy.CopyManager;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.fastpath.Fastpath;
 import org.postgresql.jdbc.AutoSave;
+import org.postgresql.jdbc.PgResultSetMetaData;
 import org.postgresql.largeobject.LargeObjectManager;
 import org.postgresql.replication.PGReplicationConnection;
 import org.postgresql.util.PGobject;
 
 /**
- * What {@code client()} returns: a lease as a {@code Connection}. Closed once, whoever calls; afterwards every method
- * throws SQLState 08003, and nothing reaches the session, which may be another's by then.
+ * What {@code client()} returns: a lease as a {@code Connection}. The first call of {@code close} ends the lease;
+ * afterwards every method throws SQLState 08003, and nothing reaches the session, which may belong to another lease.
+ * Every object that the lease hands out enters the lease before it uses the driver, by {@link #enter}.
  */
-final class ClientConnection extends ForwardingConnection implements Lease {
-    private static final VarHandle PHYSICAL;
+final class ClientConnection extends ForwardingConnection implements Client {
+    private static final VarHandle USAGE;
 
     static {
         try {
-            PHYSICAL =
-                    MethodHandles.lookup().findVarHandle(ClientConnection.class, "physical", PhysicalConnection.class);
+            USAGE = MethodHandles.lookup().findVarHandle(ClientConnection.class, "usage", Usage.class);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
         }
     }
 
-    private final Pool pool;
+    // Four fields, so that a lease which executes nothing is one object of 32 bytes.
+    private final PhysicalConnection connection; // this lease's, as long as isEnded() is false
     private final Thread owner = Thread.currentThread();
     private final long startNanos;
-    private volatile @Nullable PhysicalConnection physical; // null: closed
+    private volatile @Nullable Usage usage;
 
-    ClientConnection(Pool pool, PhysicalConnection physical, long startNanos) {
-        this.pool = pool;
+    ClientConnection(PhysicalConnection connection, long startNanos) {
+        this.connection = connection;
         this.startNanos = startNanos;
-        PHYSICAL.set(this, physical); // plain: nobody else knows this client yet, and a volatile write would cost
     }
 
     @Override
@@ -67,49 +85,173 @@ final class ClientConnection extends ForwardingConnection implements Lease {
         return this;
     }
 
-    /** The connection, while the lease lasts. */
-    PhysicalConnection physical() throws SQLException {
-        PhysicalConnection current = physical;
-        if (current == null) throw closedException();
-        return current;
+    @Override
+    public @Nullable Usage usage() {
+        return usage;
+    }
+
+    @Override
+    public Usage used() {
+        Usage known = usage;
+        if (known != null) return known;
+        var made = new Usage(connection.lender().trace());
+        Usage before = (Usage) USAGE.compareAndExchange(this, null, made);
+        return before == null ? made : before;
+    }
+
+    /** Whether the lease has ended. */
+    boolean isEnded() {
+        return !connection.isLeasedBy(this);
+    }
+
+    /** The connection, while the lease lasts; SQLState 08003 afterwards. */
+    PhysicalConnection connection() throws SQLException {
+        if (isEnded()) throw closedException();
+        return connection;
+    }
+
+    private Session session() throws SQLException {
+        return connection().session();
     }
 
     private SQLException closedException() {
-        return new SQLException(pool.name() + ": this client is closed", "08003");
+        return new SQLException(
+                connection.lender().name() + ": this client is closed", Failures.CONNECTION_DOES_NOT_EXIST);
     }
 
-    /** Whether the lease has ended, by whomsoever. */
-    boolean isEnded() {
-        return physical == null;
+    /** The connection is replaced when it comes back. */
+    void retire() throws SQLException {
+        connection().retire();
     }
 
+    // The door: each object that the lease hands out comes through here
+
+    /** Counts the thread as inside, or answers null: the lease has ended. */
+    @Nullable
+    PhysicalConnection tryEnter() {
+        if (isEnded()) return null;
+        Usage used = used();
+        used.enter(owner == Thread.currentThread()); // THEN check; the thread that ends the lease looks here afterwards
+        if (!isEnded()) return connection;
+        used.exit();
+        return null;
+    }
+
+    /** Counts the thread as inside until {@link #exit}. Throws SQLState 08003 if the lease has ended. */
     @Override
     PhysicalConnection enter() throws SQLException {
-        PhysicalConnection current = physical();
-        if (!current.enter(this)) throw closedException();
-        return current;
+        PhysicalConnection inside = tryEnter();
+        if (inside == null) throw closedException();
+        return inside;
+    }
+
+    /** As {@link #enter}, for methods that declare no SQLException. */
+    @Override
+    PhysicalConnection enterUnchecked() {
+        try {
+            return enter();
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        }
+    }
+
+    /** As {@link #enter}, for the methods of a stream. */
+    PhysicalConnection enterForIo() throws IOException {
+        try {
+            return enter();
+        } catch (SQLException e) {
+            throw new IOException(e.getMessage(), e);
+        }
     }
 
     @Override
-    void exit(PhysicalConnection speaking) {
-        speaking.exit();
+    void exit(PhysicalConnection inside) {
+        used().exit();
+    }
+
+    /** As {@link #exit}, after a statement that the driver's timer may have cancelled. */
+    void exitCancelled(PhysicalConnection inside) {
+        var unused = used().cancelled();
+        exit(inside);
+    }
+
+    /** Sends a cancel for what this lease executes; does nothing once the lease has ended. Blocks until it is sent. */
+    void cancel(SqlAction cancel) throws SQLException {
+        used().cancel(this, cancel);
+    }
+
+    /**
+     * Records a failure of the connection. An ended lease records nothing, because another lease may have the connection.
+     *
+     * @param speaking whether a RuntimeException may have left half a message in the driver's buffer
+     */
+    @Override
+    void note(Throwable failure, boolean speaking) {
+        if (isEnded()) return;
+        // The driver's streams put the server's answer into an IOException.
+        Throwable thrown = failure instanceof IOException && failure.getCause() != null ? failure.getCause() : failure;
+        if (connection.session().note(thrown, speaking) == Failures.Kind.CANCELLED) {
+            var unused = used().cancelled(); // the same cancel may hit once more
+        }
     }
 
     @Override
     String sql(String text) throws SQLException {
-        if (text != null) physical().session.sent(text, pool.sqlText().changes(text));
+        if (text != null) {
+            Session session = session();
+            boolean standardStrings = session.connection().getStandardConformingStrings();
+            session.state().sent(text, connection.lender().changes(text, standardStrings));
+        }
         return text;
     }
 
-    private PhysicalConnection changing(Change change) throws SQLException {
-        PhysicalConnection current = physical();
-        current.session.changed(change);
-        return current;
+    /** Records what the next lease must not see. */
+    PhysicalConnection changing(Change change) throws SQLException {
+        session().state().changed(change);
+        return connection;
+    }
+
+    /** Records a change that no reset undoes: the connection is replaced after this lease. */
+    void irreversible() {
+        if (!isEnded()) connection.session().state().irreversible();
+    }
+
+    /** Keeps this client reachable until the lease ends, because an object of the driver may be used without it. */
+    private void keep() throws SQLException {
+        connection();
+        used().keep(this);
+    }
+
+    /** The caller gets an object of the driver, with which it can change anything. */
+    <T> T unwrapped(T driver) throws SQLException {
+        changing(Change.UNWRAPPED);
+        keep();
+        return driver;
+    }
+
+    /** The lease has begun a COPY. */
+    void copying(ClientCopy.Progress progress) throws SQLException {
+        used().begin(progress);
+    }
+
+    /** A statement that the end of the lease closes, unless it is closed before. */
+    void opened(Statement statement) throws SQLException {
+        used().statements().add(statement);
+    }
+
+    void closed(Statement statement) {
+        Usage used = usage;
+        if (used != null) used.statements().remove(statement);
+    }
+
+    /** The query timeout that a new statement has; 0: none. */
+    long queryTimeoutNanos() throws SQLException {
+        return session().state().queryTimeoutNanos();
     }
 
     @Override
     BaseConnection delegate() throws SQLException {
-        return physical().connection;
+        return session().connection();
     }
 
     @Override
@@ -121,152 +263,208 @@ final class ClientConnection extends ForwardingConnection implements Lease {
         }
     }
 
+    // The client's objects for the driver's
+
+    @SuppressWarnings("UnusedVariable") // the driver's connection is not handed out
+    Connection wrap(@Nullable Connection connection) {
+        return this;
+    }
+
     @Override
-    void note(Throwable failure) {
-        PhysicalConnection current = physical;
-        if (current != null) current.note(failure);
+    Statement wrap(Statement statement) throws SQLException {
+        return new ClientStatement(this, statement);
+    }
+
+    @Override
+    PreparedStatement wrap(PreparedStatement statement) throws SQLException {
+        return new ClientPreparedStatement(this, statement);
+    }
+
+    @Override
+    CallableStatement wrap(CallableStatement statement) throws SQLException {
+        return new ClientCallableStatement(this, statement);
+    }
+
+    /** Rows of a statement that the client has not made itself. */
+    @Nullable
+    ResultSet wrap(@Nullable ResultSet rows) throws SQLException {
+        return rows == null ? null : new ClientStatement(this, rows.getStatement()).wrap(rows);
+    }
+
+    @Override
+    DatabaseMetaData wrap(DatabaseMetaData metaData) {
+        return new ClientDatabaseMetaData(this, metaData);
+    }
+
+    @Nullable
+    ResultSetMetaData wrap(@Nullable ResultSetMetaData metaData) {
+        return metaData == null ? null : new ClientResultSetMetaData(this, (PgResultSetMetaData) metaData);
+    }
+
+    @Nullable
+    ParameterMetaData wrap(@Nullable ParameterMetaData metaData) {
+        return metaData == null ? null : new ClientParameterMetaData(this, metaData);
     }
 
     @Override
     @Nullable
-    Array wrap(@Nullable Array array) throws SQLException {
-        return array == null ? null : new ClientArray(physical(), this, array);
+    Array wrap(@Nullable Array array) {
+        return array == null ? null : new ClientArray(this, array);
+    }
+
+    @Override
+    @Nullable
+    Blob wrap(@Nullable Blob blob) {
+        return blob == null ? null : new ClientBlob(this, blob);
+    }
+
+    @Override
+    @Nullable
+    NClob wrap(@Nullable NClob clob) {
+        return clob == null ? null : new ClientClob(this, clob);
+    }
+
+    @Override
+    @Nullable
+    Clob wrap(@Nullable Clob clob) {
+        return clob == null ? null : new ClientClob(this, clob);
+    }
+
+    @Override
+    @Nullable
+    SQLXML wrap(@Nullable SQLXML xml) {
+        return xml == null ? null : new ClientSqlXml(this, xml);
+    }
+
+    @Nullable
+    InputStream wrap(@Nullable InputStream stream) {
+        return stream == null ? null : new ClientInputStream(this, stream);
+    }
+
+    @Nullable
+    OutputStream wrap(@Nullable OutputStream stream) {
+        return stream == null ? null : new ClientOutputStream(this, stream);
+    }
+
+    @Nullable
+    Reader wrap(@Nullable Reader reader) {
+        return reader == null ? null : new ClientReader(this, reader);
+    }
+
+    @Nullable
+    Writer wrap(@Nullable Writer writer) {
+        return writer == null ? null : new ClientWriter(this, writer);
+    }
+
+    @Override
+    CopyManager wrap(CopyManager copy) throws SQLException {
+        return new ClientCopyManager(this);
+    }
+
+    @Override
+    LargeObjectManager wrap(LargeObjectManager manager) throws SQLException {
+        return new ClientLargeObjectManager(this);
+    }
+
+    /** Calls any function of the server by its number, so it can change anything there. */
+    @Override
+    @SuppressWarnings("deprecation")
+    Fastpath wrap(Fastpath fastpath) throws SQLException {
+        changing(Change.UNKNOWN);
+        return new ClientFastpath(this, fastpath);
+    }
+
+    /** The value of a column or a parameter. A refcursor comes as rows with a statement of their own. */
+    @Nullable
+    Object wrap(@Nullable Object value) throws SQLException {
+        if (value instanceof Array array) return wrap(array);
+        if (value instanceof ResultSet rows) return wrap(rows);
+        if (value instanceof Blob blob) return wrap(blob);
+        if (value instanceof Clob clob) return wrap(clob);
+        return value instanceof SQLXML xml ? wrap(xml) : value;
+    }
+
+    /** The value as the type that the caller wants. A class of the driver gets no wrapper, as with {@code unwrap}. */
+    @SuppressWarnings("ReferenceEquality") // the same object is meant
+    <T> @Nullable T wrap(@Nullable T value, Class<T> type) throws SQLException {
+        Object wrapper = wrap((Object) value);
+        if (wrapper == value) return value;
+        return type.isInstance(wrapper) ? type.cast(wrapper) : unwrapped(Objects.requireNonNull(value));
+    }
+
+    /** The driver's object for a wrapper of this lease. A wrapper of another lease stays one, so that it is checked. */
+    @Override
+    @SuppressWarnings("unchecked") // each wrapper has the interface of its driver's object
+    <T> T unwrapArgument(T value) {
+        Object driver = value;
+        if (value instanceof ClientArray wrapper && wrapper.client == this) driver = wrapper.array;
+        else if (value instanceof ClientBlob wrapper && wrapper.client == this) driver = wrapper.blob;
+        else if (value instanceof ClientClob wrapper && wrapper.client == this) driver = wrapper.clob;
+        else if (value instanceof ClientSqlXml wrapper && wrapper.client == this) driver = wrapper.xml;
+        return (T) driver;
     }
 
     // The end of a lease
 
     @Override
     public void close() {
-        end(null);
+        end(0);
     }
 
     @Override
     public void abort(Executor executor) throws SQLException {
         if (executor == null) throw new SQLException("executor: must not be null", "22023");
-        end(CloseReason.ABORTED);
+        end(Fact.ABORTED.bit());
     }
 
-    /** The pool ends the lease: it is closed while somebody still holds it. */
-    void cut() {
-        end(CloseReason.CUT);
+    @Override
+    public void cut() {
+        end(Fact.CUT.bit());
     }
 
-    /** Ends the lease: once, whoever comes first. */
-    private void end(@Nullable CloseReason discard) {
-        PhysicalConnection ended = physical;
-        if (ended == null || !PHYSICAL.compareAndSet(this, ended, null)) return;
+    /** Ends the lease, if it has not ended. */
+    private void end(int forced) {
+        if (!connection.leasedToIdle(this)) return;
+        boolean passedOn = false;
         try {
-            if (discard == null) pool.giveBack(ended);
-            else pool.discard(ended, discard);
+            connection.lender().ended(connection, this, forced);
+            passedOn = true;
         } finally {
+            if (!passedOn) connection.abandon();
             Reference.reachabilityFence(this); // else it may look forgotten before the lease has ended
         }
     }
 
     @Override
     public boolean isClosed() throws SQLException {
-        PhysicalConnection current = physical;
-        return current == null || current.connection.isClosed();
+        return isEnded() || connection.session().connection().isClosed();
     }
 
     @Override
     public boolean isValid(int timeout) throws SQLException {
         if (timeout < 0)
             throw new SQLException("timeout: " + timeout + " s is out of bounds; must be 0 or more", "22023");
-        return physical != null && super.isValid(timeout);
+        return !isEnded() && super.isValid(timeout);
     }
 
-    // Ways back to this client
-
-    @Override
-    public Statement createStatement() throws SQLException {
-        return new ClientStatement(physical(), this, super.createStatement());
-    }
-
-    @Override
-    public Statement createStatement(int type, int concurrency) throws SQLException {
-        return new ClientStatement(physical(), this, super.createStatement(type, concurrency));
-    }
-
-    @Override
-    public Statement createStatement(int type, int concurrency, int holdability) throws SQLException {
-        return new ClientStatement(physical(), this, super.createStatement(type, concurrency, holdability));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, int type, int concurrency) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, type, concurrency));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, int type, int concurrency, int holdability)
-            throws SQLException {
-        return new ClientPreparedStatement(
-                physical(), this, super.prepareStatement(sql, type, concurrency, holdability));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, int autoGeneratedKeys) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, autoGeneratedKeys));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, int[] columns) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, columns));
-    }
-
-    @Override
-    public PreparedStatement prepareStatement(String sql, String[] columns) throws SQLException {
-        return new ClientPreparedStatement(physical(), this, super.prepareStatement(sql, columns));
-    }
-
-    @Override
-    public CallableStatement prepareCall(String sql) throws SQLException {
-        return new ClientCallableStatement(physical(), this, super.prepareCall(sql));
-    }
-
-    @Override
-    public CallableStatement prepareCall(String sql, int type, int concurrency) throws SQLException {
-        return new ClientCallableStatement(physical(), this, super.prepareCall(sql, type, concurrency));
-    }
-
-    @Override
-    public CallableStatement prepareCall(String sql, int type, int concurrency, int holdability) throws SQLException {
-        return new ClientCallableStatement(physical(), this, super.prepareCall(sql, type, concurrency, holdability));
-    }
-
-    @Override
-    public DatabaseMetaData getMetaData() throws SQLException {
-        return new ClientMetaData(physical(), this);
-    }
-
-    /** The client itself where it will do; else the driver's object, with which anything can be done. */
+    /** This client if it has the type; else the driver's object, and then everything is reset after the lease. */
     @Override
     public <T> T unwrap(Class<T> type) throws SQLException {
-        physical();
-        if (type.isInstance(this)) return type.cast(this);
-        T driver = super.unwrap(type);
-        changing(Change.UNWRAPPED);
-        keep();
-        return driver;
+        BaseConnection driver = delegate();
+        return type.isInstance(this) ? type.cast(this) : unwrapped(driver.unwrap(type));
     }
 
     @Override
     public boolean isWrapperFor(Class<?> type) throws SQLException {
-        physical();
-        return type.isInstance(this) || super.isWrapperFor(type);
+        BaseConnection driver = delegate();
+        return type.isInstance(this) || driver.isWrapperFor(type);
     }
 
     // What costs no round trip
 
     @Override
     public int getTransactionIsolation() throws SQLException {
-        SessionState session = physical().session;
+        SessionState session = session().state();
         Integer known = session.knownIsolation();
         if (known != null) return known;
         int level = super.getTransactionIsolation();
@@ -276,7 +474,7 @@ final class ClientConnection extends ForwardingConnection implements Lease {
 
     @Override
     public @Nullable String getSchema() throws SQLException {
-        SessionState session = physical().session;
+        SessionState session = session().state();
         String known = session.knownSchema();
         if (known != null) return known;
         String schema = super.getSchema();
@@ -290,11 +488,19 @@ final class ClientConnection extends ForwardingConnection implements Lease {
      */
     @Override
     public void commit() throws SQLException {
-        if (pool.isStrictCommit() && physical().session.hasFailed()) {
+        if (connection.lender().isStrictCommit() && session().state().hasFailed()) {
             throw new SQLTransactionRollbackException(
-                    pool.name() + ": the transaction has failed, and cannot be committed; roll it back", "25P02");
+                    connection.lender().name() + ": the transaction has failed, and cannot be committed; roll it back",
+                    "25P02");
         }
         super.commit();
+    }
+
+    /** Begins the lease without auto-commit, as the pool's configuration says. No round trip, because the driver has it. */
+    void beginWithoutAutoCommit() throws SQLException {
+        connection();
+        used().beginWithoutAutoCommit();
+        setAutoCommit(false);
     }
 
     // What the next client must not see
@@ -313,13 +519,15 @@ final class ClientConnection extends ForwardingConnection implements Lease {
 
     @Override
     public void setTransactionIsolation(int level) throws SQLException {
-        changing(Change.ISOLATION);
+        SessionState session = session().state();
+        session.changingIsolation();
         super.setTransactionIsolation(level);
+        session.changedIsolation(level);
     }
 
     @Override
     public void setSchema(@Nullable String schema) throws SQLException {
-        changing(Change.SCHEMA);
+        session().state().changingSchema(schema);
         super.setSchema(schema);
     }
 
@@ -343,12 +551,48 @@ final class ClientConnection extends ForwardingConnection implements Lease {
 
     @Override
     public void setClientInfo(String name, @Nullable String value) throws SQLClientInfoException {
-        changingClientInfo().setClientInfo(name, value);
+        setClientInfo(driver -> driver.setClientInfo(name, value));
     }
 
     @Override
     public void setClientInfo(Properties properties) throws SQLClientInfoException {
-        changingClientInfo().setClientInfo(properties);
+        setClientInfo(driver -> driver.setClientInfo(properties));
+    }
+
+    private interface ClientInfo {
+        void setIn(Connection driver) throws SQLClientInfoException;
+    }
+
+    private void setClientInfo(ClientInfo info) throws SQLClientInfoException {
+        PhysicalConnection inside;
+        try {
+            inside = enter();
+        } catch (SQLException e) {
+            throw new SQLClientInfoException(e.getMessage(), e.getSQLState(), Map.<String, ClientInfoStatus>of(), e);
+        }
+        try {
+            inside.session().state().changed(Change.CLIENT_INFO);
+            info.setIn(inside.session().connection());
+        } catch (SQLClientInfoException | RuntimeException | Error failure) {
+            note(failure, true);
+            throw failure;
+        } finally {
+            exit(inside);
+        }
+    }
+
+    /** A copy, because the driver answers the object that it uses. */
+    @Override
+    public Properties getClientInfo() throws SQLException {
+        var copy = new Properties();
+        copy.putAll(super.getClientInfo());
+        return copy;
+    }
+
+    /** A copy, because the driver answers the object that it uses. */
+    @Override
+    public Map<String, Class<?>> getTypeMap() throws SQLException {
+        return new HashMap<>(super.getTypeMap());
     }
 
     @Override
@@ -382,79 +626,66 @@ final class ClientConnection extends ForwardingConnection implements Lease {
     }
 
     private void changingDriver() {
-        delegateUnchecked(); // fails if the client is closed
-        PhysicalConnection current = physical;
-        if (current != null) current.session.changed(Change.DRIVER);
+        try {
+            changing(Change.DRIVER);
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        }
     }
 
-    /** The driver cannot forget a type: the connection is replaced after this lease. */
+    /**
+     * The driver cannot forget a type, so the connection is replaced after this lease, unless the type has had this class
+     * before.
+     */
     @Override
     @SuppressWarnings("deprecation")
     public void addDataType(String type, String className) {
-        forgetAfterwards();
+        Class<?> known = typeClass(type);
+        if (known != null && known.getName().equals(className)) return;
+        irreversible();
         super.addDataType(type, className);
     }
 
+    /** As the other {@code addDataType}. */
     @Override
     public void addDataType(String type, Class<? extends PGobject> klass) throws SQLException {
-        forgetAfterwards();
+        connection();
+        if (klass.equals(typeClass(type))) return;
+        irreversible();
         super.addDataType(type, klass);
     }
 
-    private void forgetAfterwards() {
-        PhysicalConnection current = physical;
-        if (current != null) current.session.irreversible();
+    /** The class that the driver makes of values of that type; null: none of their own. */
+    private @Nullable Class<?> typeClass(String type) {
+        return delegateUnchecked().getTypeInfo().getPGobject(type);
     }
 
-    /** An object of the driver is handed out that can be used without this client: its user has not forgotten it. */
-    private void keep() throws SQLException {
-        physical().unwrapped = this;
-    }
-
-    @Override
-    public LargeObjectManager getLargeObjectAPI() throws SQLException {
-        keep();
-        return super.getLargeObjectAPI();
-    }
-
-    @Override
-    public CopyManager getCopyAPI() throws SQLException {
-        return new ClientCopyManager(this);
-    }
-
-    /** Calls any function of the server by its number. */
-    @Override
-    @SuppressWarnings("deprecation")
-    public Fastpath getFastpathAPI() throws SQLException {
-        changing(Change.UNKNOWN);
-        keep();
-        return super.getFastpathAPI();
-    }
-
+    /** What replication leaves in a session cannot be undone. */
     @Override
     public PGReplicationConnection getReplicationAPI() {
-        forgetAfterwards();
-        PhysicalConnection current = physical;
-        if (current != null) current.unwrapped = this;
+        PhysicalConnection inside = enterUnchecked();
+        try {
+            irreversible();
+            keep();
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        } finally {
+            exit(inside);
+        }
         return super.getReplicationAPI();
     }
 
     @Override
     public void cancelQuery() throws SQLException {
-        physical().cancel(this, super::cancelQuery);
-    }
-
-    private Connection changingClientInfo() throws SQLClientInfoException {
-        try {
-            return changing(Change.CLIENT_INFO).connection;
-        } catch (SQLException e) {
-            throw new SQLClientInfoException(e.getMessage(), e.getSQLState(), Map.<String, ClientInfoStatus>of(), e);
-        }
+        BaseConnection driver = delegate();
+        cancel(driver::cancelQuery);
     }
 
     @Override
     public String toString() {
-        PhysicalConnection current = physical;
-        return pool.name() + ": " + (current == null ? "closed client" : "client of backend " + current.backendPid);
+        return connection.lender().name() + ": "
+                + (isEnded()
+                        ? "closed client"
+                        : "client of backend " + connection.session().backendPid());
     }
 }

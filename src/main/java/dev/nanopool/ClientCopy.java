@@ -1,6 +1,6 @@
 package dev.nanopool;
 
-import dev.nanopool.PhysicalConnection.SqlAction;
+import dev.nanopool.Session.SqlAction;
 import java.sql.SQLException;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.copy.CopyDual;
@@ -16,11 +16,11 @@ final class ClientCopy implements CopyDual {
     private final ClientConnection client;
     private final CopyOperation copy;
     private final Progress progress;
-    private boolean unread; // it was cancelled, and what the server had sent by then is still to come
+    private boolean unread; // it was cancelled, and the rest of what the server has sent is not read yet
 
     /**
-     * Whether the session is still in it: known without asking the driver, which answers under a lock that it holds while
-     * it waits for the server. Does not lead to the client, which may be forgotten.
+     * Whether the session is still in the COPY. The driver is not asked, because it answers under a lock that it holds
+     * while it waits for the server. Does not lead to the client, so that a forgotten client is found.
      */
     static final class Progress {
         private volatile boolean open = true;
@@ -41,15 +41,15 @@ final class ClientCopy implements CopyDual {
     }
 
     private <T extends @Nullable Object> T speak(Step<T> step) throws SQLException {
-        PhysicalConnection physical = client.enter();
+        PhysicalConnection inside = client.enter();
         try {
             return step.run();
         } catch (SQLException | RuntimeException | Error e) {
-            physical.note(e);
+            client.note(e, true);
             throw e;
         } finally {
             progress.open = unread || copy.isActive();
-            client.exit(physical);
+            client.exit(inside);
         }
     }
 
@@ -72,17 +72,17 @@ final class ClientCopy implements CopyDual {
 
     @Override
     public void flushCopy() throws SQLException {
-        tell(((CopyIn) copy)::flushCopy);
+        tell(() -> ((CopyIn) copy).flushCopy());
     }
 
     @Override
     public long endCopy() throws SQLException {
-        return speak(((CopyIn) copy)::endCopy);
+        return speak(() -> ((CopyIn) copy).endCopy());
     }
 
     @Override
     public byte @Nullable [] readFromCopy() throws SQLException {
-        return speak(((CopyOut) copy)::readFromCopy);
+        return speak(() -> ((CopyOut) copy).readFromCopy());
     }
 
     @Override
@@ -90,7 +90,7 @@ final class ClientCopy implements CopyDual {
         return speak(() -> ((CopyOut) copy).readFromCopy(block));
     }
 
-    /** Cancels it. Of a COPY out, the driver leaves the rest unread: the session is of no use for anything else. */
+    /** Cancels the COPY. The driver leaves the rest of a COPY out unread, so the session is of no further use. */
     @Override
     public void cancelCopy() throws SQLException {
         unread = !(copy instanceof CopyIn);

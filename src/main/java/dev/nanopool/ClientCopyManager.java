@@ -10,8 +10,8 @@ import org.postgresql.util.PSQLException;
 import org.postgresql.util.PSQLState;
 
 /**
- * The driver's copy manager, which lets the pool know of a COPY that is still open when the client is closed. What copies
- * from or to a stream is made of what is here.
+ * The driver's copy manager, which tells the pool of a COPY that is still open when the client is closed. The methods
+ * that copy from or to a stream are made of the three that stand here.
  */
 final class ClientCopyManager extends CopyManager {
     private final ClientConnection client;
@@ -26,19 +26,19 @@ final class ClientCopyManager extends CopyManager {
     }
 
     private ClientCopy begin(String sql, Begin begin) throws SQLException {
-        client.sql(sql);
-        PhysicalConnection physical = client.enter();
+        PhysicalConnection inside = client.enter();
         try {
+            client.sql(sql);
             CopyOperation copy = begin.run();
             var progress = new ClientCopy.Progress();
-            physical.copy = progress;
+            client.copying(progress);
             return new ClientCopy(client, copy, progress);
         } catch (SQLException | RuntimeException | Error e) {
-            physical.note(e);
-            if (isOtherDirection(e)) physical.session.irreversible(); // cancelled by the driver, the rest unread
+            client.note(e, true);
+            if (isOtherDirection(e)) client.irreversible(); // the driver has cancelled it and left the rest unread
             throw e;
         } finally {
-            client.exit(physical);
+            client.exit(inside);
         }
     }
 

@@ -1,35 +1,77 @@
 package dev.nanopool;
 
-import java.sql.Array;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
-import org.jspecify.annotations.Nullable;
+import org.postgresql.core.Oid;
+import org.postgresql.jdbc.PgResultSet;
 
-/** A client's result set: leads back to the client's statement. */
+/**
+ * A client's result set, which leads back to the client's statement. Rows that are all in memory are read without entering
+ * the lease, because reading them is most of what many leases do.
+ */
 final class ClientResultSet extends ForwardingResultSet {
+    private static final int UNKNOWN = -1;
+
     private final ClientStatement statement;
+    private final boolean isInMemory;
+    private int columns = UNKNOWN; // how many the masks below tell of
+    private long plain; // bit i - 1: values of column i are read without a look into the server's catalogs
 
-    ClientResultSet(ClientStatement statement, ResultSet rows) {
-        super(rows);
+    ClientResultSet(ClientStatement statement, ResultSet rows) throws SQLException {
+        super(statement.client, rows);
         this.statement = statement;
+        // The driver copies the fetch size when it makes the rows; without one it never opens a cursor.
+        this.isInMemory = rows instanceof PgResultSet && !rows.isClosed() && rows.getFetchSize() == 0;
     }
 
     @Override
-    void note(Throwable failure) {
-        statement.note(failure);
+    boolean isInMemory() {
+        return isInMemory;
     }
 
     @Override
-    @Nullable
-    Array wrap(@Nullable Array array) {
-        return statement.wrap(array);
+    boolean isLocal(int column) throws SQLException {
+        if (!isInMemory || column < 1 || column > Long.SIZE) return false;
+        if (columns == UNKNOWN) learnColumns();
+        return (plain >>> (column - 1) & 1) != 0;
     }
 
-    @Override
-    @Nullable
-    Object wrap(@Nullable Object value) throws SQLException {
-        return statement.wrap(value);
+    private void learnColumns() throws SQLException {
+        int count = Math.min(rows.getMetaData().getColumnCount(), Long.SIZE);
+        long mask = 0;
+        for (int i = 1; i <= count; i++) {
+            if (isPlain(((PgResultSet) rows).getColumnOID(i))) mask |= 1L << (i - 1);
+        }
+        plain = mask;
+        columns = count;
+    }
+
+    /** Whether the driver knows the type from the start. Of all other types it may have to ask the server. */
+    private static boolean isPlain(int type) {
+        return switch (type) {
+            case Oid.INT2,
+                    Oid.INT4,
+                    Oid.INT8,
+                    Oid.OID,
+                    Oid.NUMERIC,
+                    Oid.MONEY,
+                    Oid.FLOAT4,
+                    Oid.FLOAT8,
+                    Oid.BOOL,
+                    Oid.CHAR,
+                    Oid.BPCHAR,
+                    Oid.VARCHAR,
+                    Oid.TEXT,
+                    Oid.NAME,
+                    Oid.BYTEA,
+                    Oid.DATE,
+                    Oid.TIME,
+                    Oid.TIMETZ,
+                    Oid.TIMESTAMP,
+                    Oid.TIMESTAMPTZ -> true;
+            default -> false;
+        };
     }
 
     @Override
@@ -39,19 +81,14 @@ final class ClientResultSet extends ForwardingResultSet {
     }
 
     @Override
+    public boolean isClosed() throws SQLException {
+        return client.isEnded() || super.isClosed();
+    }
+
+    @Override
     public void close() throws SQLException {
         super.close();
         statement.forgetIfClosed();
-    }
-
-    @Override
-    public <T> T unwrap(Class<T> type) throws SQLException {
-        return type.isInstance(this) ? type.cast(this) : super.unwrap(type);
-    }
-
-    @Override
-    public boolean isWrapperFor(Class<?> type) throws SQLException {
-        return type.isInstance(this) || super.isWrapperFor(type);
     }
 
     @Override

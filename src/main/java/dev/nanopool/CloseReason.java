@@ -12,6 +12,10 @@ public enum CloseReason {
     INTERRUPTED("closed by interrupt"),
     /** The client called {@code abort}. */
     ABORTED("aborted by the client"),
+    /** An exception that was not the server's ended a statement half way, such as one of the caller's own stream. */
+    UNFINISHED("a statement was left unfinished"),
+    /** A cache of the session is stale for good: the server reported XX000, "cache lookup failed". */
+    STALE_CACHE("stale cache in the session"),
     /** Its lease was ended while another thread still used it, or with a COPY open. */
     BUSY("still in use after its lease"),
     /** The lease did what no statement undoes, such as {@code addDataType}. */
@@ -39,9 +43,12 @@ public enum CloseReason {
         this.phrase = phrase;
     }
 
-    /** Whether the server may still execute what the client sent last. */
+    /** Whether the server may still execute what was sent last. */
     boolean leavesAStatementRunning() {
-        return this == CUT || this == ABORTED || this == INTERRUPTED || this == BUSY;
+        return switch (this) {
+            case CUT, ABORTED, INTERRUPTED, BUSY, UNFINISHED, RESET_FAILED -> true;
+            default -> false;
+        };
     }
 
     /** Returns the phrase that logs show. */

@@ -1,16 +1,22 @@
 package dev.nanopool;
 
+import dev.nanopool.DriverProperties.Door;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -48,32 +54,38 @@ final class ConnectionUrl {
             "standby", "secondary",
             "prefer-standby", "preferSecondary");
 
-    /** Properties that name classes, lower case: a URL often comes from outside, and must not load code. */
-    private static final Set<String> CLASS_NAMES = Set.of(
-            "socketfactory",
-            "socketfactoryarg",
-            "sslfactory",
-            "sslfactoryarg",
-            "sslhostnameverifier",
-            "sslpasswordcallback",
-            "authenticationpluginclassname",
-            "xmlfactoryfactory",
-            "connectexecutor",
-            "connectexecutorarg",
-            "classloaderstrategy");
+    /** Parameters that say where the server is; a later name wins over an earlier one. */
+    private static final List<String> HOST_NAMES = List.of("PGHOST", "host", "hostaddr");
 
-    /** Properties that would work against the pool or outside of it. */
-    private static final Map<String, String> REFUSED = Map.ofEntries(
-            Map.entry("replication", "a pool lends no replication connections"),
-            Map.entry("service", "service files are not read; write the parameters into the URL"),
-            Map.entry("passfile", "use PoolConfig.credentials"),
-            Map.entry("logunclosedconnections", "the pool reports leaks itself"),
-            Map.entry("loggerlevel", "the driver ignores it; it logs through java.util.logging"),
-            Map.entry("loggerfile", "the driver ignores it; it logs through java.util.logging"),
-            Map.entry("pghost", "use host"),
-            Map.entry("pgport", "use port"),
-            Map.entry("pgdbname", "use dbname"),
-            Map.entry("cleanupsavepoints", "it leaves answers of the server unread"));
+    private static final List<String> PORT_NAMES = List.of("PGPORT", "port");
+    private static final List<String> DATABASE_NAMES = List.of("PGDBNAME", "dbname");
+
+    /** All names that a URL knows besides the driver's. */
+    static final Set<String> OWN_NAMES = Stream.of(
+                    DRIVER_NAMES.keySet(), OTHER_NAMES, HOST_NAMES, PORT_NAMES, DATABASE_NAMES)
+            .flatMap(Collection::stream)
+            .collect(Collectors.toUnmodifiableSet());
+
+    private static final Pattern SCHEME = Pattern.compile("jdbc:[a-z][a-z0-9-]{0,19}:|[A-Za-z][\\w+.-]{0,18}:");
+
+    /** Schemes of other programs that lead to PostgreSQL, and what to write instead. */
+    private static final String[][] SCHEMES = {
+        {"jdbc:postgres:", " is no scheme of PostgreSQL's driver; write jdbc:postgresql:"},
+        {
+            "jdbc:tc:",
+            " asks Testcontainers' driver for a container; make a PostgreSQLContainer, and pass its getJdbcUrl()"
+        },
+        {"jdbc:p6spy:", " asks P6Spy's driver; write jdbc:postgresql: here, and wrap the DataSource in a P6DataSource"},
+        {"jdbc:otel:", " asks OpenTelemetry's driver; write jdbc:postgresql: here, and wrap the DataSource"},
+        {"jdbc:aws-wrapper:", " asks a wrapper of the driver; write jdbc:postgresql: here"},
+        {
+            "jdbc-secretsmanager:",
+            " asks a wrapper of the driver; write jdbc:postgresql: here, and use PoolConfig.credentials"
+        }
+    };
+
+    /** What a template leaves behind where it knows no value. */
+    private static final Pattern PLACEHOLDER = Pattern.compile("\\$\\{([^{}]*)}");
 
     /** A name or an IPv4 address, or an IPv6 address with or without a zone. */
     private static final Pattern HOST =
@@ -107,7 +119,11 @@ final class ConnectionUrl {
     /** The driver's properties, by the driver's names. */
     final Map<String, String> properties = new TreeMap<>();
 
+    /** Parameters of other databases' drivers, which have no effect. */
+    final Set<String> otherDrivers = new TreeSet<>();
+
     private final boolean jdbc;
+    private final boolean isOpen;
 
     /** An '@' where no '@' is needed: what looks like parameters may be the rest of a password. */
     private boolean doubtful;
@@ -115,27 +131,50 @@ final class ConnectionUrl {
     /** A parameter has the password: an '&' in it makes a name of what stands behind. */
     private boolean passwordInQuery;
 
-    private ConnectionUrl(boolean jdbc) {
+    private ConnectionUrl(boolean jdbc, boolean isOpen) {
         this.jdbc = jdbc;
+        this.isOpen = isOpen;
     }
 
     static ConnectionUrl parse(String url) {
+        return parse(url, Map.of());
+    }
+
+    /** Reads a URL; {@code given} are the driver's properties from elsewhere, whose classes may have parameters here. */
+    static ConnectionUrl parse(String url, Map<?, ?> given) {
         if (!url.equals(url.strip()) || url.chars().anyMatch(Character::isISOControl)) {
             throw new IllegalArgumentException(
                     "url: begins or ends with a blank, or has a line break or another control" + " character in it");
         }
+        checkPlaceholders(url);
+        boolean isOpen = DriverProperties.isOpen(given);
         for (String prefix : List.of("postgresql://", "postgres://")) {
-            if (startsWith(url, prefix)) return new ConnectionUrl(false).read(url.substring(prefix.length()));
+            if (startsWith(url, prefix)) return new ConnectionUrl(false, isOpen).read(url.substring(prefix.length()));
         }
         String jdbc = "jdbc:postgresql:";
-        if (!startsWith(url, jdbc)) {
-            int colon = url.indexOf(':');
-            String scheme = colon > 0 && colon < 20 ? url.substring(0, colon + 1) : "";
-            throw new IllegalArgumentException("url: must begin with postgresql://, postgres:// or jdbc:postgresql:"
-                    + (scheme.matches("[A-Za-z][\\w+.-]*:") ? ", not with " + scheme : ""));
-        }
+        if (!startsWith(url, jdbc)) throw new IllegalArgumentException("url: " + wrongScheme(url));
         String rest = url.substring(jdbc.length());
-        return new ConnectionUrl(true).read(rest.startsWith("//") ? rest.substring(2) : "/" + rest);
+        return new ConnectionUrl(true, isOpen).read(rest.startsWith("//") ? rest.substring(2) : "/" + rest);
+    }
+
+    /** Refuses <code>${PGPORT}</code>. Its name is shown if it is a variable's, and hidden if it may be a password. */
+    private static void checkPlaceholders(String url) {
+        Matcher placeholder = PLACEHOLDER.matcher(url);
+        if (!placeholder.find()) return;
+        String name = placeholder.group(1);
+        throw new IllegalArgumentException(
+                "url: " + (name.matches("[A-Z][A-Z0-9_]*") ? "${" + name + "}" : "a placeholder ${...}")
+                        + " was not replaced; set that variable, or write its value; in a user name or a password, '$' is"
+                        + " written %24");
+    }
+
+    private static String wrongScheme(String url) {
+        for (String[] row : SCHEMES) {
+            if (startsWith(url, row[0])) return row[0] + row[1];
+        }
+        Matcher scheme = SCHEME.matcher(url);
+        return "must begin with postgresql://, postgres:// or jdbc:postgresql:"
+                + (scheme.lookingAt() ? ", not with " + scheme.group() : "");
     }
 
     private static boolean startsWith(String url, String prefix) {
@@ -215,12 +254,10 @@ final class ConnectionUrl {
             }
         }
         // As in libpq, parameters win over the authority, and hostaddr over host.
-        String host = parameters.remove("host");
-        String address = parameters.remove("hostaddr");
-        String port = parameters.remove("port");
-        String databaseName = parameters.remove("dbname");
+        String host = removeLast(HOST_NAMES, parameters);
+        String port = removeLast(PORT_NAMES, parameters);
+        String databaseName = removeLast(DATABASE_NAMES, parameters);
         if (databaseName != null) database = databaseName;
-        if (address != null) host = address;
         if (host != null) names = List.of(host.split(",", -1));
         if (port != null) ports = List.of(port.split(",", -1));
         if (ports.size() != 1 && ports.size() != names.size()) {
@@ -243,6 +280,15 @@ final class ConnectionUrl {
         hosts = List.copyOf(found);
     }
 
+    private static @Nullable String removeLast(List<String> names, Map<String, String> parameters) {
+        String last = null;
+        for (String name : names) {
+            String value = parameters.remove(name);
+            if (value != null) last = value;
+        }
+        return last;
+    }
+
     private static int port(String text) {
         if (text.isEmpty()) return 5432;
         if (text.matches("\\d{1,5}") && Integer.parseInt(text) >= 1 && Integer.parseInt(text) <= 65535) {
@@ -255,13 +301,6 @@ final class ConnectionUrl {
     }
 
     private void readParameter(String name, String value) {
-        String lower = name.toLowerCase(Locale.ROOT);
-        if (CLASS_NAMES.contains(lower)) {
-            throw refused(
-                    name,
-                    "names a class, which a URL must not do; if the pool allows it, PoolConfig.driverProperty takes it");
-        }
-        checkSupported("url: parameter", name);
         switch (name) {
             case "user" -> user = value.isEmpty() ? null : value;
             case "password" -> password = value;
@@ -285,16 +324,17 @@ final class ConnectionUrl {
             case "fallback_application_name" -> properties.putIfAbsent("ApplicationName", value);
             default -> {
                 String property = DRIVER_NAMES.getOrDefault(name, name);
-                if (!Connector.isDriverProperty(property)) {
-                    throw refused(name, "unknown; use libpq's connection parameters or the driver's properties");
-                }
-                properties.put(property, value);
+                String why = DriverProperties.refusal(Door.URL, property, value, isOpen, OWN_NAMES);
+                if (why != null) throw new IllegalArgumentException("url: " + shown(name) + why);
+                if (DriverProperties.isPassed(Door.URL, property)) properties.put(property, value);
+                else if (OtherDrivers.isKnown(property)) otherDrivers.add(property);
             }
         }
     }
 
     /** {@code ssl=true} means two things: libpq reads it as require, the driver as verify-full. */
     private TlsMode ssl(String value) {
+        if (TlsMode.isSslmode(value)) throw refused("ssl", "must be true or false; write sslmode=" + value);
         TlsMode on = jdbc ? TlsMode.VERIFY_IDENTITY : TlsMode.REQUIRE;
         return choice("ssl", value, Map.of("", on, "true", on, "false", TlsMode.PREFER));
     }
@@ -310,24 +350,21 @@ final class ConnectionUrl {
         return chosen;
     }
 
-    /** Refuses what would work against the pool or outside of it, wherever it is given. */
-    static void checkSupported(String where, String name) {
-        String why = REFUSED.get(name.toLowerCase(Locale.ROOT));
-        if (why != null) throw new IllegalArgumentException(where + " \"" + name + "\": not supported: " + why);
-    }
-
     private IllegalArgumentException refused(String name, String why) {
         return new IllegalArgumentException("url: " + shown(name) + ": " + why);
     }
 
     /** A parameter for a message: by name if that cannot be a piece of a password. */
     private String shown(String name) {
-        boolean secret = doubtful || !name.matches("[A-Za-z]\\w{0,40}") || (passwordInQuery && !isKnown(name));
+        boolean secret = doubtful || (!isKnown(name) && (passwordInQuery || !name.matches("[A-Za-z]\\w{0,40}")));
         return secret ? "a parameter (not shown: it may be a piece of the password)" : "parameter \"" + name + "\"";
     }
 
+    /** Whether the name is one that means something, or a misspelt one. */
     private static boolean isKnown(String name) {
-        return OTHER_NAMES.contains(name) || Connector.isDriverProperty(DRIVER_NAMES.getOrDefault(name, name));
+        return OWN_NAMES.contains(name)
+                || DriverProperties.isKnown(name)
+                || DriverProperties.nearest(name, OWN_NAMES) != null;
     }
 
     /** Decodes %XX; a plus sign is a blank in jdbc: URLs only. */

@@ -1,5 +1,6 @@
 package dev.nanopool;
 
+import dev.nanopool.Closing.Registration;
 import dev.nanopool.driver.PeekableSocket;
 import dev.nanopool.driver.PoolSocketFactory;
 import java.net.URLEncoder;
@@ -14,28 +15,32 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.Driver;
 import org.postgresql.PGProperty;
 import org.postgresql.core.BaseConnection;
+import org.postgresql.core.ServerVersion;
 
 /** Opens connections: URL, TLS, credentials, deadline. Thread-safe; blocks for {@code connectTimeout} at most. */
 final class Connector {
     private static final Driver DRIVER = new Driver();
 
     private final PoolConfig config;
+    private final PoolThreads threads;
+    private final Closing closing;
     private final String url;
     private final Properties properties = new Properties();
-    private final Map<Thread, CompletableFuture<Opened>> attempts = new ConcurrentHashMap<>();
-    private volatile boolean closed;
+    private final AtomicInteger attempts = new AtomicInteger(); // threads that have not ended
 
-    Connector(PoolConfig config) {
+    Connector(PoolConfig config, PoolThreads threads, Closing closing) {
         this.config = config;
+        this.threads = threads;
+        this.closing = closing;
         this.url = "jdbc:postgresql://"
                 + config.url.hosts.stream().map(Object::toString).collect(Collectors.joining(","))
                 + "/"
@@ -77,24 +82,6 @@ final class Connector {
         if (!options.isEmpty()) set(PGProperty.OPTIONS, options.toString().strip());
     }
 
-    static boolean isDriverProperty(String name) {
-        return PGProperty.forName(name) != null;
-    }
-
-    /** Properties that the pool sets itself, and what to use instead: given to the driver, they would be lost. */
-    private static final Map<String, String> POOLS_OWN = Map.ofEntries(
-            Map.entry("user", "credentials"),
-            Map.entry("password", "credentials"),
-            Map.entry("ssl", "tls"),
-            Map.entry("sslmode", "tls"),
-            Map.entry("connectTimeout", "connectTimeout"),
-            Map.entry("loginTimeout", "connectTimeout"),
-            Map.entry("connectExecutor", "connectTimeout: the pool connects on threads of its own"),
-            Map.entry("connectExecutorArg", "connectTimeout: the pool connects on threads of its own"),
-            Map.entry("PGHOST", "the URL"),
-            Map.entry("PGPORT", "the URL"),
-            Map.entry("PGDBNAME", "the URL"));
-
     /** Parameters that the driver sends at login itself, so that those of the options have no effect, and what to do. */
     private static final Map<String, String> DRIVERS_OWN = Map.of(
             "timezone", "it is the JVM's; change that, or use initSql",
@@ -104,13 +91,6 @@ final class Connector {
 
     /** Refuses what would silently have no effect, above all TLS settings of which one part would not be checked. */
     static void check(PoolConfig config) {
-        for (String name : config.driverProperties.keySet()) {
-            if (POOLS_OWN.containsKey(name)) {
-                throw new IllegalArgumentException(
-                        "driverProperty: \"" + name + "\" is set by the pool; use " + POOLS_OWN.get(name));
-            }
-            ConnectionUrl.checkSupported("driverProperty:", name);
-        }
         Map<String, String> given = new HashMap<>(config.url.properties);
         given.putAll(config.driverProperties);
         for (String name : config.parameters.keySet()) {
@@ -166,11 +146,11 @@ final class Connector {
      *
      * @param socket the socket below TLS; null if the user has a socket factory of its own
      * @param readOnlyInServer whether the driver keeps {@code setReadOnly} in the server ({@code readOnlyMode=always})
+     * @param setUp the SQL that was executed after the login, which a reset repeats; empty if there was none
      */
-    record Opened(BaseConnection connection, @Nullable PeekableSocket socket, boolean readOnlyInServer) {
+    record Opened(BaseConnection connection, @Nullable PeekableSocket socket, boolean readOnlyInServer, String setUp) {
         void abort() throws SQLException {
-            PoolSocketFactory.close(socket);
-            connection.abort(Runnable::run);
+            Connector.abort(connection, socket);
         }
     }
 
@@ -182,49 +162,33 @@ final class Connector {
         var attempt = new PoolSocketFactory.Attempt();
         var result = new CompletableFuture<Opened>();
         // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
-        // off its carrier; and whoever waits for another thread's class initialisation, as at the start, would pin it.
-        var builder = Thread.ofPlatform().daemon().name("nanopool-" + config.name + "-connect");
-        Thread thread = builder.unstarted(() -> {
-            try {
-                Opened opened = open(attempt);
-                if (!result.complete(opened)) opened.abort(); // too late
-            } catch (Throwable e) {
-                result.completeExceptionally(e);
-            } finally {
-                attempt.end();
-            }
-        });
+        // off its carrier; and a thread that waits for another thread's class initialisation, as at the start, would
+        // pin it.
+        Thread thread = threads.platformThread("connect", () -> connect(attempt, result));
         thread.setContextClassLoader(Connector.class.getClassLoader()); // where the driver finds the socket factory
-        attempts.put(thread, result);
-        try {
-            thread.start();
-        } catch (Error e) { // the system has no more threads
-            attempts.remove(thread);
-            attempt.end();
-            throw e;
-        }
-        if (closed) result.completeExceptionally(closedException()); // whoever closes looks at the attempts after that
+        begin(thread, attempt);
         SQLException failure;
-        try {
+        try (Registration registered = closing.onClose(() -> result.completeExceptionally(closedException()))) {
             return result.get(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
         } catch (ExecutionException e) {
             Throwable cause = Objects.requireNonNull(e.getCause());
             // Not its message: it comes from the supplier of the credentials, perhaps with one in it.
             String what = config.name + ": opening a connection failed: "
                     + cause.getClass().getName();
-            failure = cause instanceof SQLException drivers ? drivers : new SQLException(what, "08001", cause);
+            failure = cause instanceof SQLException drivers
+                    ? drivers
+                    : new SQLException(what, Failures.UNABLE_TO_CONNECT, cause);
         } catch (TimeoutException e) {
             failure = new SQLTransientConnectionException(
                     "%s: no connection to %s within %d ms (connectTimeout)"
                             .formatted(config.name, config.url.hosts, config.connectTimeout.toMillis()),
-                    "08001");
+                    Failures.UNABLE_TO_CONNECT);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            failure = new SQLException(config.name + ": interrupted while opening a connection", "08000", e);
-        } finally {
-            attempts.remove(thread);
+            failure = new SQLException(
+                    config.name + ": interrupted while opening a connection", Failures.CONNECTION_EXCEPTION, e);
         }
-        // The connection may come between the two: then it is nobody's, and ended here.
+        // A connection that arrives after the timeout but before this line has no owner.
         if (!result.completeExceptionally(failure) && !result.isCompletedExceptionally())
             result.join().abort();
         attempt.cut();
@@ -232,14 +196,54 @@ final class Connector {
         throw failure;
     }
 
-    /** Ends all attempts of now and later. Never blocks. */
-    void close() {
-        closed = true; // THEN look at the attempts
-        attempts.values().forEach(attempt -> attempt.completeExceptionally(closedException()));
+    /**
+     * Starts the thread of an attempt, unless as many earlier ones hang as may run at a time: in the supplier of the
+     * credentials, or in a name look-up, where nothing can end them.
+     */
+    private void begin(Thread thread, PoolSocketFactory.Attempt attempt) throws SQLException {
+        boolean begun = false;
+        try {
+            if (attempts.incrementAndGet() > config.connectParallelism) {
+                throw new SQLTransientConnectionException(
+                        "%s: %d earlier attempts to connect still hang, in the supplier of the credentials or in a name look-up"
+                                .formatted(config.name, config.connectParallelism),
+                        Failures.UNABLE_TO_CONNECT);
+            }
+            threads.start(thread);
+            begun = true;
+        } finally {
+            if (!begun) {
+                attempts.decrementAndGet();
+                attempt.end();
+            }
+        }
+    }
+
+    private void connect(PoolSocketFactory.Attempt attempt, CompletableFuture<Opened> result) {
+        Opened opened = null;
+        Throwable failure = null;
+        try {
+            opened = open(attempt);
+        } catch (Throwable e) {
+            failure = e;
+        }
+        attempt.end();
+        attempts.decrementAndGet(); // before the result is known, so that the next attempt does not count this one
+        if (failure != null) result.completeExceptionally(failure);
+        else if (!result.complete(opened)) abortLate(Objects.requireNonNull(opened));
+    }
+
+    private static void abortLate(Opened opened) {
+        try {
+            opened.abort();
+        } catch (SQLException e) {
+            System.getLogger("dev.nanopool").log(System.Logger.Level.DEBUG, "aborting a late connection failed", e);
+        }
     }
 
     private SQLException closedException() {
-        return new SQLNonTransientConnectionException(config.name + ": the pool is closed", "08003");
+        return new SQLNonTransientConnectionException(
+                config.name + ": the pool is closed", Failures.CONNECTION_DOES_NOT_EXIST);
     }
 
     private Opened open(PoolSocketFactory.Attempt attempt) throws SQLException {
@@ -249,19 +253,36 @@ final class Connector {
             login.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), attempt.key());
         }
         BaseConnection connection = login(login);
-        boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
-        var opened = new Opened(connection, attempt.end(), readOnlyInServer);
+        PeekableSocket socket = attempt.end();
         try {
+            boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
+            String setUp = SessionState.setUp(
+                    connection,
+                    isNamedBySql(login) ? login.getProperty(PGProperty.APPLICATION_NAME.getName()) : null,
+                    readOnlyInServer && connection.isReadOnly(),
+                    config.initSql);
             if (config.initSql != null) {
                 try (Statement statement = connection.createStatement()) {
                     statement.execute(config.initSql);
                 }
+                SessionState.checkSetUp(connection);
             }
-            return opened;
+            return new Opened(connection, socket, readOnlyInServer, setUp);
         } catch (Throwable e) {
-            opened.abort();
+            abort(connection, socket);
             throw e;
         }
+    }
+
+    /** Whether the driver sets the application's name after the login: for servers that are too old for a better way. */
+    private static boolean isNamedBySql(Properties login) {
+        String oldest = login.getProperty(PGProperty.ASSUME_MIN_SERVER_VERSION.getName());
+        return ServerVersion.from(oldest).getVersionNum() < ServerVersion.v9_0.getVersionNum();
+    }
+
+    private static void abort(BaseConnection connection, @Nullable PeekableSocket socket) throws SQLException {
+        PoolSocketFactory.close(socket);
+        connection.abort(Runnable::run);
     }
 
     /** Logs in. A password that has been changed meanwhile is asked for once more. */
@@ -270,7 +291,7 @@ final class Connector {
         try {
             return login(login, credentials);
         } catch (SQLException e) {
-            if (!"28P01".equals(e.getSQLState())) throw e;
+            if (!Failures.INVALID_PASSWORD.equals(e.getSQLState())) throw e;
             Credentials fresh = config.credentials.get();
             if (fresh.equals(credentials)) throw e;
             return login(login, fresh);
@@ -286,12 +307,13 @@ final class Connector {
         }
         BaseConnection connection = (BaseConnection) DRIVER.connect(url, login);
         if (connection == null)
-            throw new SQLException(config.name + ": the driver does not understand its URL", "08001");
+            throw new SQLException(
+                    config.name + ": the driver does not understand its URL", Failures.UNABLE_TO_CONNECT);
         return connection;
     }
 
     /** The servers that the connections may belong to. */
-    Role role() {
-        return Role.of(properties.getProperty(PGProperty.TARGET_SERVER_TYPE.getName()));
+    ServerRole role() {
+        return ServerRole.of(properties.getProperty(PGProperty.TARGET_SERVER_TYPE.getName()));
     }
 }

@@ -1,9 +1,10 @@
 package dev.nanopool;
 
-import dev.nanopool.Events.OpenFailure;
 import dev.nanopool.PoolExhaustedException.Holder;
 import dev.nanopool.PoolExhaustedException.Verdict;
-import dev.nanopool.Refused.Reason;
+import dev.nanopool.Supply.OpenFailure;
+import dev.nanopool.queue.RefusedException;
+import dev.nanopool.queue.RefusedException.Reason;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -16,49 +17,29 @@ final class Diagnosis {
 
     private final PoolConfig config;
     private final Supply supply;
-    private final LeaseQueue<?> queue;
-    private final Events events;
+    private final Deadlocks deadlocks;
+    private final Statistics statistics;
 
     /** Stacks are dear: callers that give up at the same time share them. */
     private volatile @Nullable Holders latest;
 
     private record Holders(List<Holder> all, long nanos) {}
 
-    Diagnosis(PoolConfig config, Supply supply, LeaseQueue<?> queue, Events events) {
+    Diagnosis(PoolConfig config, Supply supply, Deadlocks deadlocks, Statistics statistics) {
         this.config = config;
         this.supply = supply;
-        this.queue = queue;
-        this.events = events;
+        this.deadlocks = deadlocks;
+        this.statistics = statistics;
     }
 
-    /**
-     * Whether the calling thread, which waits, holds a lease, and every other lease's thread waits, too: then nobody will
-     * give one back. Unless another thread has used the client, or it is forgotten, and about to be taken back.
-     */
-    boolean isDeadlock() {
-        boolean isMine = false;
-        for (PhysicalConnection connection : supply.connections()) {
-            Lease lease = connection.lease;
-            if (lease == null || lease.client() == null || connection.isBusy() || connection.shared)
-                return false; // mostly the first
-            isMine |= lease.owner() == Thread.currentThread();
-        }
-        if (!isMine || supply.connections().size() < supply.size()) return false; // one more may be opened
-        for (PhysicalConnection connection : supply.connections()) {
-            Lease lease = connection.lease;
-            if (lease == null) return false;
-            if (lease.owner() != Thread.currentThread() && !queue.hasWaiting(lease.owner())) return false;
-        }
-        return true;
-    }
-
-    PoolExhaustedException explain(Refused refused, PoolStats stats, long waitedNanos, long timeoutNanos) {
+    PoolExhaustedException explain(RefusedException refused, long waitedNanos, long timeoutNanos) {
         List<Holder> holders = recentHolders();
-        OpenFailure failure = events.lastFailure();
+        PoolStats stats = statistics.snapshot();
+        OpenFailure failure = supply.lastFailure();
         StringBuilder message = new StringBuilder("%s: no connection within %d ms (timeout %d ms)"
                 .formatted(config.name, waitedNanos / 1_000_000, timeoutNanos / 1_000_000));
-        if (refused.place > 0) message.append(", place %d in the line".formatted(refused.place));
-        if (refused.reason == Reason.QUEUE_FULL) message.append(", maxWaiters %d".formatted(config.maxWaiters));
+        if (refused.place() > 0) message.append(", place %d in the line".formatted(refused.place()));
+        if (refused.reason() == Reason.QUEUE_FULL) message.append(", maxWaiters %d".formatted(config.maxWaiters));
         message.append("; max %d, active %d, idle %d, pending %d"
                 .formatted(stats.size(), stats.active(), stats.idle(), stats.pending()));
         if (supply.isSuspended()) message.append("; the pool is suspended");
@@ -73,12 +54,12 @@ final class Diagnosis {
         }
         for (Holder holder : holders.subList(0, Math.min(MOST_HOLDERS, holders.size()))) {
             message.append("; held for %d ms by %s%s"
-                    .formatted(holder.heldFor().toMillis(), holder.thread(), at(holder.stack())));
+                    .formatted(holder.heldFor().toMillis(), holder.thread(), Stacks.at(holder.stack())));
         }
         if (holders.size() > MOST_HOLDERS) message.append("; and so on: holders()");
         return new PoolExhaustedException(
                 message.append('.').toString(),
-                verdict(refused.reason, holders, timeoutNanos),
+                verdict(refused.reason(), holders, timeoutNanos),
                 stats,
                 holders,
                 failure == null ? null : failure.cause());
@@ -86,11 +67,11 @@ final class Diagnosis {
 
     private Verdict verdict(Reason reason, List<Holder> holders, long timeoutNanos) {
         if (reason == Reason.DATABASE_DOWN) return Verdict.DATABASE_DOWN;
-        if (reason == Reason.DEADLOCK || isDeadlock()) return Verdict.DEADLOCK;
+        if (reason == Reason.DEADLOCK || deadlocks.isPartOfOne()) return Verdict.DEADLOCK;
         // Nobody holds one, and yet there is none: the server answers neither those that ask for one nor the pool.
-        if (holders.isEmpty() && !supply.isSuspended() && supply.isAtWork()) return Verdict.DATABASE_DOWN;
+        if (holders.isEmpty() && !supply.isSuspended() && statistics.isPoolAtWork()) return Verdict.DATABASE_DOWN;
         for (PhysicalConnection connection : supply.connections()) {
-            Lease lease = connection.lease;
+            Lease lease = connection.lease();
             if (lease != null && !lease.owner().isAlive()) return Verdict.LEAK;
         }
         long slow = holders.stream()
@@ -105,36 +86,11 @@ final class Diagnosis {
         if (known != null && now - known.nanos < REUSED_NANOS) return known.all;
         List<Holder> holders = new ArrayList<>();
         for (PhysicalConnection connection : supply.connections()) {
-            Lease lease = connection.lease;
-            if (lease != null) holders.add(holder(lease, List.of(lease.owner().getStackTrace())));
+            Lease lease = connection.lease();
+            if (lease != null)
+                holders.add(Stacks.holder(lease, List.of(lease.owner().getStackTrace())));
         }
         latest = new Holders(holders, now);
         return holders;
-    }
-
-    static Holder holder(Lease lease, List<StackTraceElement> stack) {
-        Thread owner = lease.owner();
-        String name = owner.getName().isEmpty() ? "#" + owner.threadId() : owner.getName();
-        long heldNanos = Math.max(0, Clock.nanoTime() - lease.startNanos());
-        return new Holder(name, Duration.ofNanos(heldNanos), stack);
-    }
-
-    /** Where in the user's code a stack is, for a message. */
-    static String at(List<StackTraceElement> stack) {
-        for (StackTraceElement frame : stack) {
-            String name = frame.getClassName();
-            if (!isOwn(name)
-                    && !name.startsWith("java.")
-                    && !name.startsWith("jdk.")
-                    && !name.startsWith("sun.")
-                    && !name.startsWith("org.postgresql.")) return " at " + frame;
-        }
-        return "";
-    }
-
-    /** Whether a class is the pool's. */
-    static boolean isOwn(String className) {
-        int dot = className.lastIndexOf('.');
-        return dot >= 0 && className.substring(0, dot).equals(Pool.class.getPackageName());
     }
 }

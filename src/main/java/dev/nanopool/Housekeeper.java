@@ -1,30 +1,33 @@
 package dev.nanopool;
 
+import dev.nanopool.Fate.Fact;
+import dev.nanopool.queue.LeaseQueue;
 import java.time.Duration;
-import java.util.List;
+import java.util.ArrayDeque;
 import java.util.concurrent.locks.LockSupport;
 
 /**
  * The pool's one clock: a thread that answers callers whose deadline has passed, and looks after all connections once a
- * second. It does no I/O that could block, and never waits for anybody. A platform thread, so that a server busy with
- * virtual threads cannot hold it up.
+ * second. It does no I/O that could block, and waits for no lock that a lease may hold. A platform thread, so that a server
+ * busy with virtual threads cannot hold it up.
  */
 final class Housekeeper {
-    private static final System.Logger LOGGER = System.getLogger("dev.nanopool");
-    private static final long LINE_NANOS =
-            Duration.ofMillis(5).toNanos(); // at least this between two looks at the line
+    private static final long LINE_NANOS = Duration.ofMillis(5).toNanos(); // at least this between two looks
     private static final long TICK_NANOS = Duration.ofMillis(100).toNanos(); // at most this: the coarse clock
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
 
-    private final Pool pool;
     private final PoolConfig config;
-    private final LeaseQueue<?> queue;
+    private final LeaseQueue<PhysicalConnection> queue;
     private final Clock clock;
     private final Watchdog watchdog;
-    private final Health health;
+    private final Checks checks;
     private final Supply supply;
+    private final Leaks leaks;
+    private final Deadlocks deadlocks;
+    private final Audit audit;
     private final Events events;
-    private final Background background;
+    private final Alarm alarm;
+    private final PoolThreads threads;
     private final Thread thread;
     private volatile boolean stopped;
 
@@ -34,62 +37,53 @@ final class Housekeeper {
     private int unneeded = Integer.MAX_VALUE; // idle all the time since then
 
     Housekeeper(
-            Pool pool,
             PoolConfig config,
-            LeaseQueue<?> queue,
-            Clock clock,
+            Supply supply,
+            Checks checks,
             Watchdog watchdog,
-            Health health,
+            Leaks leaks,
+            Deadlocks deadlocks,
+            Audit audit,
             Events events,
-            Background background) {
-        this.pool = pool;
+            Clock clock,
+            PoolThreads threads,
+            Alarm alarm) {
         this.config = config;
-        this.queue = queue;
-        this.clock = clock;
+        this.queue = supply.queue();
+        this.supply = supply;
+        this.checks = checks;
         this.watchdog = watchdog;
-        this.health = health;
-        this.supply = health.supply();
+        this.leaks = leaks;
+        this.deadlocks = deadlocks;
+        this.audit = audit;
         this.events = events;
-        this.background = background;
-        this.thread = Thread.ofPlatform()
-                .daemon()
-                .name("nanopool-" + config.name + "-housekeeper")
-                .unstarted(this::run);
+        this.clock = clock;
+        this.alarm = alarm;
+        this.threads = threads;
+        this.thread = threads.platformThread("housekeeper", this::run);
     }
 
     void start() {
-        clock.tick(Clock.nanoTime());
-        thread.start();
+        long now = Clock.nanoTime();
+        clock.tick(now);
+        sweptNanos = now;
+        countedNanos = now;
+        alarm.wakes(thread);
+        threads.start(thread);
     }
 
-    /** Ends the thread, and waits until it has: a moment, since it waits for nobody. */
-    void stop() throws InterruptedException {
+    /** Ends the thread. Does not wait for its end, which {@link PoolThreads#awaitEnd} does. */
+    void stop() {
         stopped = true;
-        wake();
-        thread.join();
-    }
-
-    /** Has it look at the line at once. */
-    void wake() {
-        LockSupport.unpark(thread);
+        alarm.ring();
     }
 
     private void run() {
         while (!stopped) {
             long now = Clock.nanoTime();
             clock.tick(now);
-            long wait = TICK_NANOS;
-            try {
-                wait = Math.min(queue.expire(now) - now, wait);
-                watchdog.enforce(now);
-                if (now - sweptNanos >= SWEEP_NANOS) {
-                    sweptNanos = now;
-                    sweep(now);
-                }
-            } catch (RuntimeException | Error e) { // the clock must go on: callers' deadlines depend on it
-                LOGGER.log(System.Logger.Level.ERROR, () -> config.name + ": bug: the housekeeper failed", e);
-            }
-            LockSupport.parkNanos(this, Math.max(wait, LINE_NANOS));
+            long next = look(now);
+            LockSupport.parkNanos(this, Math.max(next - now, LINE_NANOS));
             long early = now + LINE_NANOS - Clock.nanoTime();
             while (early > 0 && !stopped) {
                 LockSupport.parkNanos(this, early);
@@ -98,22 +92,58 @@ final class Housekeeper {
         }
     }
 
-    private void sweep(long now) {
-        if (supply.opening() == 0) supply.raise();
+    /** Does what is due, without ever blocking. Answers when to look again, at the latest. */
+    private long look(long now) {
+        long next = now + TICK_NANOS;
+        try {
+            next = Math.min(next, queue.expire(now));
+            watchdog.enforce(now);
+            supply.recover();
+            for (PhysicalConnection connection : supply.connections()) {
+                if (connection.isAbandoned()) checks.recover(connection);
+            }
+            boolean isDue = now - sweptNanos >= SWEEP_NANOS;
+            if (isDue || audit.isSuspicious()) audit.compare(now);
+            if (isDue || alarm.takeSweep()) sweep(now, isDue);
+        } catch (RuntimeException | Error e) { // the clock must go on, because callers' deadlines depend on it
+            events.happened(new Event.Bug("the housekeeper failed", e));
+        }
+        return next;
+    }
+
+    private void sweep(long now, boolean isDue) {
         supply.adjust();
-        for (PhysicalConnection connection : supply.connections()) lookForLeak(connection, now);
-        List<PhysicalConnection> idle = supply.takeIdle();
-        int surplus = surplus(idle.size(), now);
-        for (PhysicalConnection connection : idle) {
-            if (surplus-- > 0) supply.discard(connection, CloseReason.IDLE_TIMEOUT);
-            else lookAtIdle(connection, now);
+        if (isDue) {
+            sweptNanos = now;
+            supply.raise();
+            deadlocks.inspect();
+            for (PhysicalConnection connection : supply.connections()) leaks.inspect(connection, now);
+        }
+        inspectIdle(now, isDue);
+    }
+
+    /** Looks at all idle connections. Takes them all out first, because one that is given back would be met again. */
+    private void inspectIdle(long now, boolean isDue) {
+        var idle = new ArrayDeque<PhysicalConnection>(supply.size() + 1); // so that adding to it allocates nothing
+        try (Checks.Inspection unused = checks.beginInspection()) {
+            for (PhysicalConnection next = queue.takeIdle(); next != null; next = queue.takeIdle()) {
+                idle.add(next);
+                if (idle.size() > supply.size()) break; // leases come and go, and the housekeeper must go on
+            }
+            int unneededNow = isDue ? surplus(idle.size(), now) : 0;
+            for (PhysicalConnection next = idle.poll(); next != null; next = idle.poll()) {
+                inspect(next, now, unneededNow-- > 0);
+            }
+        } finally {
+            idle.forEach(PhysicalConnection::abandon); // something was thrown
         }
     }
 
-    private void lookAtIdle(PhysicalConnection connection, long now) {
-        long asked = Math.max(connection.idleNanos, connection.provenNanos);
-        if (!config.keepalive.isZero() && now - asked >= config.keepalive.toNanos()) health.validate(connection);
-        else health.look(connection);
+    private void inspect(PhysicalConnection connection, long now, boolean isUnneeded) {
+        long asked = Math.max(connection.idleNanos(), connection.provenNanos());
+        boolean isAskedAgain = !config.keepalive.isZero() && now - asked >= config.keepalive.toNanos();
+        checks.inspectIdle(
+                connection, (isUnneeded ? Fact.UNNEEDED.bit() : 0) | (isAskedAgain ? Fact.SUSPECT.bit() : 0));
     }
 
     /**
@@ -127,31 +157,5 @@ final class Housekeeper {
         countedNanos = now;
         unneeded = Integer.MAX_VALUE;
         return surplus;
-    }
-
-    /** A client that nobody can reach is taken back; one that is merely suspicious is told of. */
-    private void lookForLeak(PhysicalConnection connection, long now) {
-        Lease lease = connection.lastingLease();
-        if (lease == null) return;
-        boolean isForgotten = lease.client() == null;
-        if (isForgotten ? connection.isSpeaking() : connection.isBusy()) return; // waiting for the server is no leak
-        boolean isSuspect = !lease.owner().isAlive() || now - lease.startNanos() >= leakNanos();
-        if (!isForgotten && (!isSuspect || lease.equals(connection.suspected))) return;
-        Throwable borrowed = connection.borrowed;
-        StackTraceElement[] stack =
-                borrowed != null ? borrowed.getStackTrace() : lease.owner().getStackTrace();
-        var holder = Diagnosis.holder(lease, List.of(stack));
-        if (isForgotten) {
-            if (!connection.endForgotten(lease)) return;
-            pool.takeBack(connection);
-        } else {
-            if (!connection.isStill(lease)) return; // it was given back meanwhile
-            connection.suspected = lease;
-        }
-        background.run("leak", () -> events.leaked(holder, isForgotten));
-    }
-
-    private long leakNanos() {
-        return config.leakThreshold.isZero() ? Long.MAX_VALUE : config.leakThreshold.toNanos();
     }
 }

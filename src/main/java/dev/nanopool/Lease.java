@@ -4,28 +4,41 @@ import java.lang.ref.WeakReference;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A lease as the pool sees it. At first that is the client itself; a lease that lasts is {@link Lasting}, so that a client
+ * A lease as the pool sees it. At first that is the client itself; a lease that lasts is a {@link Lasting}, so that a client
  * which its user has forgotten can be told from one in use. Most leases end before, and make one object only.
  */
-sealed interface Lease permits ClientConnection, Lease.Lasting {
+interface Lease {
+    /** The thread that leased the connection. */
     Thread owner();
 
-    /** When it began, to within 0.1 s, or exactly. */
+    /** When the lease began, to within 0.1 s, or exactly. */
     long startNanos();
 
-    /** Null: nobody can reach it any more. */
+    /** What the lease has done; null: nothing yet. */
     @Nullable
-    ClientConnection client();
+    Usage usage();
+
+    /** The client; null: no thread can reach it. */
+    @Nullable
+    Client client();
+
+    default boolean isBusy() {
+        Usage usage = usage();
+        return usage != null && usage.isBusy();
+    }
 
     /** A lease that the housekeeper has met. It refers to its client weakly. */
-    final class Lasting extends WeakReference<ClientConnection> implements Lease {
+    final class Lasting extends WeakReference<Client> implements Lease {
         private final Thread owner;
         private final long startNanos;
+        private final Usage usage;
+        private boolean suspected;
 
-        Lasting(ClientConnection client) {
+        Lasting(Client client) {
             super(client);
             this.owner = client.owner();
             this.startNanos = client.startNanos();
+            this.usage = client.used();
         }
 
         @Override
@@ -39,8 +52,22 @@ sealed interface Lease permits ClientConnection, Lease.Lasting {
         }
 
         @Override
-        public @Nullable ClientConnection client() {
+        public Usage usage() {
+            return usage;
+        }
+
+        @Override
+        public @Nullable Client client() {
             return get();
+        }
+
+        /** Whether it was reported as a suspected leak. For the housekeeper alone. */
+        boolean isSuspected() {
+            return suspected;
+        }
+
+        void suspect() {
+            suspected = true;
         }
     }
 }

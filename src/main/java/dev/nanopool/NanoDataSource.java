@@ -1,5 +1,6 @@
 package dev.nanopool;
 
+import dev.nanopool.DriverProperties.Door;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
@@ -8,7 +9,7 @@ import java.time.Duration;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
-import java.util.Set;
+import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -24,20 +25,17 @@ import org.jspecify.annotations.Nullable;
  */
 public final class NanoDataSource extends PoolDataSource implements AutoCloseable {
     private static final Duration UNLIMITED = Duration.ofDays(365);
-    private static final Set<String> ISOLATIONS =
-            Set.of("READ_UNCOMMITTED", "READ_COMMITTED", "REPEATABLE_READ", "SERIALIZABLE");
 
-    /** Properties of the driver, lower case, that the pool sets itself: taken here, they would silently do nothing. */
-    private static final Map<String, String> ELSEWHERE = Map.of(
-            "user", "username",
-            "password", "password",
-            "ssl", "tlsMode",
-            "sslmode", "tlsMode",
-            "pghost", "jdbcUrl",
-            "pgport", "jdbcUrl",
-            "pgdbname", "jdbcUrl",
-            "connecttimeout", "connectTimeout in the URL",
-            "logintimeout", "connectTimeout in the URL");
+    /** The levels by name and by the numbers of {@link Connection}, as text. */
+    private static final Map<String, String> ISOLATIONS = Map.of(
+            "READ_UNCOMMITTED", "read uncommitted",
+            "READ_COMMITTED", "read committed",
+            "REPEATABLE_READ", "repeatable read",
+            "SERIALIZABLE", "serializable",
+            "1", "read uncommitted",
+            "2", "read committed",
+            "4", "repeatable read",
+            "8", "serializable");
 
     // Held during the start, which is I/O: hence no monitor. All fields are written under it, but for closed; the start
     // reads them under it, the getters do not.
@@ -64,6 +62,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     private @Nullable String transactionIsolation;
     private @Nullable TlsMode tlsMode;
     private final Properties driverProperties = new Properties();
+    private boolean hasWarned; // of properties that have no effect
 
     /** Makes a data source that knows no server yet: {@link #setJdbcUrl} is the one property that it needs. */
     public NanoDataSource() {
@@ -93,7 +92,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
         if (autoCommit) return client;
         boolean handedOver = false;
         try {
-            client.setAutoCommit(false); // a field of the driver's: no round trip, neither here nor when it is undone
+            ((ClientConnection) client).beginWithoutAutoCommit();
             handedOver = true;
             return client;
         } finally {
@@ -130,7 +129,10 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
 
     private Pool startNow() throws SQLException {
         try {
-            Pool started = Pool.create(config());
+            PoolConfig config = config();
+            if (!hasWarned) config.warnOfIgnored();
+            hasWarned = true;
+            Pool started = Pool.create(config);
             pool = started;
             return started;
         } catch (SQLException e) {
@@ -166,19 +168,17 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
         if (tlsMode != null) builder.tls(tlsMode);
         if (poolName != null) builder.name(poolName);
         if (username != null || password != null) {
-            Credentials credentials = credentials(ConnectionUrl.parse(jdbcUrl));
+            Credentials credentials = credentials(ConnectionUrl.parse(jdbcUrl, driverProperties));
             builder.credentials(() -> credentials);
         }
         if (connectionInitSql != null) builder.initSql(connectionInitSql);
         if (schema != null) builder.parameter("search_path", '"' + schema.replace("\"", "\"\"") + '"');
         if (readOnly) builder.parameter("default_transaction_read_only", "on");
         if (transactionIsolation != null) {
-            String level =
-                    isolation(transactionIsolation).toLowerCase(Locale.ROOT).replace('_', ' ');
-            builder.parameter("default_transaction_isolation", level);
+            builder.parameter("default_transaction_isolation", isolation(transactionIsolation));
         }
         driverProperties.forEach((name, value) -> builder.driverProperty(name.toString(), value.toString()));
-        return builder.build();
+        return builder.buildQuietly();
     }
 
     private Credentials credentials(ConnectionUrl url) {
@@ -503,7 +503,8 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * SQL to run once on each new connection. Default: none.
+     * SQL that sets each new connection up, and that a reset runs again, as {@link PoolConfig.Builder#initSql} tells.
+     * Default: none.
      *
      * @param connectionInitSql one or more statements; null: none
      * @throws IllegalStateException if the pool has started
@@ -565,7 +566,8 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
 
     /**
      * Whether clients are in auto-commit mode when they are leased. Default: true. With false, what a client has not
-     * committed when it is closed is rolled back. {@code unwrap(Pool.class).client()} is always in auto-commit mode.
+     * committed when it is closed is rolled back, and {@link PoolStats#leftOpen} counts it without a warning, because a
+     * client that has only read need not commit. {@code unwrap(Pool.class).client()} is always in auto-commit mode.
      *
      * @param autoCommit true: each statement is a transaction; false: the client calls {@code commit}
      * @throws IllegalStateException if the pool has started
@@ -588,9 +590,10 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * server's, which is read committed unless somebody changed it.
      *
      * @param transactionIsolation {@code READ_COMMITTED}, {@code REPEATABLE_READ}, {@code SERIALIZABLE} or
-     *     {@code READ_UNCOMMITTED}, with or without {@code TRANSACTION_} before it; null: as the server has it
+     *     {@code READ_UNCOMMITTED}, with or without {@code TRANSACTION_} before it; or
+     *     {@link Connection}'s number of it as text: {@code 2}, {@code 4}, {@code 8} or {@code 1}; null: as the server has it
      * @throws IllegalStateException if the pool has started
-     * @throws IllegalArgumentException if it is another name
+     * @throws IllegalArgumentException if it is none of these
      */
     public void setTransactionIsolation(@Nullable String transactionIsolation) {
         if (transactionIsolation != null) isolation(transactionIsolation);
@@ -598,12 +601,12 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     private static String isolation(String name) {
-        String upper = name.toUpperCase(Locale.ROOT);
-        String level = upper.startsWith("TRANSACTION_") ? upper.substring("TRANSACTION_".length()) : upper;
-        if (ISOLATIONS.contains(level)) return level;
-        throw new IllegalArgumentException(
-                "transactionIsolation: \"" + name
-                        + "\" is not an isolation level; use READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE or READ_UNCOMMITTED");
+        String level = name.toUpperCase(Locale.ROOT).replaceFirst("^TRANSACTION_(?=[A-Z])", "");
+        String inServer = ISOLATIONS.get(level);
+        if (inServer != null) return inServer;
+        throw new IllegalArgumentException("transactionIsolation: \"" + name
+                + "\" is not an isolation level; use READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE or READ_UNCOMMITTED,"
+                + " or the number of java.sql.Connection: 2, 4, 8 or 1");
     }
 
     /**
@@ -644,36 +647,45 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     /**
      * Adds properties of the driver to those already set.
      *
-     * @param properties by pgJDBC's names, such as {@code prepareThreshold}; what is not a string is taken by its
-     *     {@code toString()}
+     * @param properties by pgJDBC's names, as {@link #addDataSourceProperty} takes them; what is not a string is taken by
+     *     its {@code toString()}
      * @throws IllegalStateException if the pool has started
-     * @throws IllegalArgumentException if the driver does not know one of them, or the pool sets it itself; then none is
-     *     added
+     * @throws IllegalArgumentException if one of them is refused, as {@link #addDataSourceProperty} says; then none is added
      */
     public void setDataSourceProperties(Properties properties) {
-        var known = new Properties();
-        properties.stringPropertyNames().forEach(name -> known.put(known(name), properties.getProperty(name)));
-        properties.forEach((name, value) -> known.put(known(name.toString()), value.toString()));
-        set("dataSourceProperties", () -> driverProperties.putAll(known));
+        Map<String, String> added = new TreeMap<>();
+        properties.stringPropertyNames().forEach(name -> added.put(name, properties.getProperty(name)));
+        properties.forEach((name, value) -> added.put(name.toString(), value.toString()));
+        set("dataSourceProperties", () -> add(added));
     }
 
     /**
-     * Adds a property of the driver; wins over the URL.
+     * Adds a property of the driver; wins over the URL. Takes every property that the driver has or once had, except those
+     * that the pool sets itself, such as {@code user}, and those that contradict the pool, such as {@code replication}; with
+     * the driver's default as their value it accepts and ignores them. {@code datatype.*} passes. A name that the driver
+     * lacks passes if {@code socketFactory}, {@code sslfactory} or {@code authenticationPluginClassName} was added before it
+     * and names a class from outside of the driver, because that class may read it.
+     *
+     * <p>The well-known tuning properties of other databases' drivers, such as {@code cachePrepStmts}, are accepted and have
+     * no effect; the start of the pool logs one warning that names pgJDBC's own. Those whose loss would weaken the
+     * connection's protection, such as {@code useSSL=true}, are refused.
      *
      * @param name pgJDBC's name, such as {@code prepareThreshold}
      * @param value its value, taken by {@code toString()}
      * @throws IllegalStateException if the pool has started
-     * @throws IllegalArgumentException if the driver does not know it, or the pool sets it itself
+     * @throws IllegalArgumentException if the driver does not know it, the pool sets it itself, or it contradicts the pool;
+     *     the message names the nearest property of the driver
      */
     public void addDataSourceProperty(String name, Object value) {
-        known(name);
-        set("dataSourceProperties", () -> driverProperties.put(name, value.toString()));
+        Map<String, String> added = Map.of(name, value.toString());
+        set("dataSourceProperties", () -> add(added));
     }
 
-    private static String known(String name) {
-        String instead = ELSEWHERE.get(name.toLowerCase(Locale.ROOT));
-        if (instead == null && Connector.isDriverProperty(name)) return name;
-        throw new IllegalArgumentException("dataSourceProperties: \"" + name + "\" "
-                + (instead == null ? "is not a property of the driver" : "is not taken here; use " + instead));
+    private void add(Map<String, String> added) {
+        Map<String, String> all = new TreeMap<>();
+        driverProperties.stringPropertyNames().forEach(name -> all.put(name, driverProperties.getProperty(name)));
+        all.putAll(added);
+        DriverProperties.check(Door.BEAN, "dataSourceProperties", all);
+        driverProperties.putAll(added);
     }
 }

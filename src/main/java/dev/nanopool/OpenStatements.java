@@ -8,9 +8,9 @@ import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
-/** The driver's statements that a lease has open, to be closed at its end. Thread-safe: threads may share a client. */
+/** The driver's statements that a lease has open and that its end closes. Thread-safe, because threads may share a client. */
 final class OpenStatements {
-    // Most leases have one at a time: a set, which has to hash it, would cost more than the rest of the lease.
+    // Most leases have one at a time. A set has to hash it, which would cost more than the rest of the lease.
     private final AtomicReference<@Nullable Statement> one = new AtomicReference<>();
     private final Set<Statement> more = ConcurrentHashMap.newKeySet(4);
 

@@ -1,112 +1,80 @@
 package dev.nanopool;
 
-import dev.nanopool.driver.PeekableSocket;
-import dev.nanopool.driver.PeekableSocket.Peek;
-import dev.nanopool.driver.PoolSocketFactory;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
-import java.nio.channels.ClosedByInterruptException;
-import java.sql.ResultSet;
-import java.sql.SQLException;
-import java.sql.Statement;
 import java.time.Duration;
-import java.util.Set;
+import java.util.Objects;
 import java.util.concurrent.ThreadLocalRandom;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.locks.ReadWriteLock;
-import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.jspecify.annotations.Nullable;
-import org.postgresql.core.BaseConnection;
-import org.postgresql.util.PSQLException;
-import org.postgresql.util.ServerErrorMessage;
 
 /**
- * The driver's connection with the pool's bookkeeping. Between {@link LeaseQueue#tryTake} and {@link LeaseQueue#give} it
- * belongs to one lease; what others may read meanwhile is said at the field.
+ * The life of a connection:
+ *
+ * <pre>
+ * OPENING -> IDLE -> LEASED -> IDLE -> SERVICED -> IDLE ... -> CLOSING -> CLOSED
+ * </pre>
+ *
+ * Each edge is a method; an edge that is not allowed is a bug of the pool. IDLE means: no lease, and no task of the pool. Such
+ * a connection is in the queue, or in the hand of the one thread that took it out of the queue, ended its lease or has just
+ * opened it. That thread gives it on, or it <em>abandons</em> the connection when anything is thrown, and the housekeeper
+ * recovers it.
  */
 final class PhysicalConnection {
-    private static final Set<String> FATAL_CLASSES = Set.of("08", "53", "58", "F0", "XX");
-    private static final VarHandle LEASE;
+    // life: a State, or the Lease in the state LEASED. Only the thread that has the connection in its hand leaves IDLE,
+    //       only its task leaves SERVICED and CLOSING. Several threads may try to end a lease (its client, a leak, a
+    // cut):
+    //       the compare-and-set in endLease decides.
+    // leases, idleNanos, provenNanos: written by the thread that has the connection in its hand or its task; read by
+    // all,
+    //       perhaps a moment late.
+    // retired: set by any thread, never cleared. abandoned: set by the thread that lost hold of it, cleared by the
+    //       housekeeper.
+    // closeReason, leaving: written before CLOSING by the thread that has the connection in its hand.
+    private static final VarHandle LIFE;
 
     static {
         try {
-            LEASE = MethodHandles.lookup().findVarHandle(PhysicalConnection.class, "lease", Lease.class);
+            LIFE = MethodHandles.lookup().findVarHandle(PhysicalConnection.class, "life", Object.class);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
         }
     }
 
-    final BaseConnection connection;
-    final SessionState session;
-    final int backendPid;
-    final long beganNanos; // when opening it began
-    final long openedNanos;
-    final long expiresNanos; // from then on it is replaced when nobody waits
-    final int generation;
+    enum State {
+        OPENING,
+        IDLE,
+        LEASED,
+        SERVICED,
+        CLOSING,
+        CLOSED
+    }
 
-    final OpenStatements statements = new OpenStatements();
+    private final Session session;
+    private final Lender lender;
+    private final long beganNanos;
+    private final long openedNanos;
+    private final long expiresNanos;
+    private final int generation;
 
-    // Plain fields, written by the lease, read by statistics and messages: those may be a moment late.
-    @Nullable
-    Lease lease;
+    private Object life = State.OPENING;
+    private long leases;
+    private long idleNanos;
+    private long provenNanos;
+    private volatile boolean retired;
+    private volatile boolean abandoned;
+    private @Nullable CloseReason closeReason;
+    private boolean leaving; // its permit leaves circulation with it
 
-    /** The client, once the driver's own objects were handed out, which may be used without it. */
-    @Nullable
-    ClientConnection unwrapped;
-
-    /** Where the lease began, if the pool traces leases. */
-    @Nullable
-    Throwable borrowed;
-
-    /** The lease that was told of as a possible leak. */
-    @Nullable
-    Lease suspected;
-
-    long leases;
-
-    // Plain fields of whoever holds the connection.
-    long idleNanos; // since when nobody has used it, to within 0.1 s
-    long provenNanos; // when the server last answered the pool itself
-
-    /** The pool itself uses the connection: resets, validates or closes it. */
-    volatile boolean isServiced;
-
-    /** Set to have the connection replaced when it comes back. */
-    volatile boolean retired;
-
-    /** The server refused to write (25006): the lease's own doing, or it is a standby now. */
-    volatile boolean refusedWrite;
-
-    private volatile @Nullable Throwable failure;
-
-    /** A thread other than the one that leased it has used the client: its owner may wait, and yet it comes back. */
-    volatile boolean shared;
-
-    /** The last COPY that the lease began. */
-    volatile ClientCopy.@Nullable Progress copy;
-
-    /** A cancel may have been sent for a statement of the lease: it must not meet a statement of the next. */
-    volatile boolean cancelled;
-
-    /** Cancels share it; the quarantine takes it alone, and so waits for those under way. */
-    final ReadWriteLock cancelling = new ReentrantReadWriteLock();
-
-    private final AtomicInteger speaking = new AtomicInteger(); // threads that wait for the server's answer
-    private final @Nullable PeekableSocket socket; // below TLS; null if the user has a socket factory of its own
-
-    PhysicalConnection(Connector.Opened opened, PoolConfig config, long beganNanos, long nowNanos, int generation)
-            throws SQLException {
-        this.connection = opened.connection();
-        this.socket = opened.socket();
-        this.session = new SessionState(connection, config.resetMode, opened.readOnlyInServer());
-        this.backendPid = connection.getBackendPID();
+    PhysicalConnection(
+            Session session, Lender lender, Duration maxLifetime, long beganNanos, long nowNanos, int generation) {
+        this.session = session;
+        this.lender = lender;
         this.beganNanos = beganNanos;
         this.openedNanos = nowNanos;
         this.idleNanos = nowNanos;
         this.provenNanos = nowNanos;
-        this.expiresNanos = nowNanos
-                + jittered(config.maxLifetime, ThreadLocalRandom.current().nextDouble());
+        this.expiresNanos =
+                nowNanos + jittered(maxLifetime, ThreadLocalRandom.current().nextDouble());
         this.generation = generation;
     }
 
@@ -115,212 +83,174 @@ final class PhysicalConnection {
         return (long) (lifetime.toNanos() * (0.75 + 0.25 * random));
     }
 
-    /** Whether nothing is left to undo that takes a round trip. */
-    boolean isReset() {
-        try {
-            return session.resetLocally();
-        } catch (SQLException | RuntimeException e) {
-            note(e);
-            return false;
-        }
+    // The edges
+
+    void openingToIdle() {
+        edge(State.OPENING, State.IDLE);
     }
 
-    /** Nobody holds it any more, or nobody yet. */
-    void endLease() {
-        lease = null;
-        // Most leases have none of these; what is written is seen by other threads, and costs.
-        if (unwrapped != null) unwrapped = null;
-        if (borrowed != null) borrowed = null;
-        if (suspected != null) suspected = null;
-        if (copy != null) copy = null;
-        if (shared) shared = false;
+    /** The lease begins. */
+    void idleToLeased(Lease lease) {
+        if (life != State.IDLE) throw bug(State.LEASED);
+        leases++;
+        LIFE.setRelease(this, lease);
     }
 
-    /** A thread is about to speak to the server for this client. False: it must not, the client was closed meanwhile. */
-    boolean enter(ClientConnection client) {
-        speaking.incrementAndGet(); // THEN look whether the lease goes on; who ends it looks here after ending it
-        if (client.isEnded()) {
-            speaking.decrementAndGet();
-            return false;
-        }
-        if (client.owner() != Thread.currentThread()) shared = true;
-        return true;
-    }
-
-    void exit() {
-        speaking.decrementAndGet();
-    }
-
-    /** Whether the connection is in use, perhaps though its lease has ended: by a thread, or by a COPY left open. */
-    boolean isBusy() {
-        if (isSpeaking()) return true; // first: who begins a COPY says so before it stops speaking
-        ClientCopy.Progress last = copy;
-        return last != null && last.isOpen();
-    }
-
-    /** Whether a thread waits for the server's answer. */
-    boolean isSpeaking() {
-        return speaking.get() != 0;
-    }
-
-    /** Sends a cancel for what the lease executes; does nothing once the lease has ended. Blocks until it is sent. */
-    void cancel(ClientConnection client, SqlAction cancel) throws SQLException {
-        cancelling.readLock().lock();
-        try {
-            cancelled = true; // THEN look; who ends the lease looks here after ending it
-            if (!client.isEnded()) cancel.run();
-        } finally {
-            cancelling.readLock().unlock();
-        }
-    }
-
-    /**
-     * Waits until every cancel of the lease has arrived, and lets the server pass a statement that a late one may hit.
-     */
-    void quarantine(Duration patience) throws SQLException {
-        try {
-            if (!cancelling.writeLock().tryLock(patience.toNanos(), TimeUnit.NANOSECONDS)) {
-                throw new SQLException("a cancel is still under way", "57014");
-            }
-            cancelling.writeLock().unlock();
-        } catch (InterruptedException e) {
-            throw new SQLException("interrupted while waiting for a cancel", "08000", e);
-        }
-        cancelled = false;
-        try (Statement statement = connection.createStatement()) {
-            statement.execute("");
-        } catch (SQLException e) {
-            if (!"57014".equals(e.getSQLState())) throw e; // the late one: now it has come
-        }
-    }
-
-    /** Something to do with the driver. Blocks until the server has answered. */
-    interface SqlAction {
-        void run() throws SQLException;
-    }
-
-    /** Remembers a failure after which the connection must not be lent again. */
-    void note(Throwable thrown) {
-        String state = thrown instanceof SQLException exception ? exception.getSQLState() : null;
-        if ("57014".equals(state)) cancelled = true;
-        else if ("25006".equals(state)) refusedWrite = true;
-        else if (failure == null && isFatal(thrown)) failure = thrown;
-    }
-
-    @Nullable
-    Throwable failure() {
-        return failure;
-    }
-
-    /** No I/O: whether a failure was seen, or the driver has closed the connection itself. */
-    boolean isBroken() {
-        if (failure != null) return true;
-        try {
-            return connection.isClosed();
-        } catch (SQLException e) {
-            note(e);
-            return true;
-        }
-    }
-
-    /** Looks at the idle connection's socket, without waiting; with a socket of the user's own nothing can be seen. */
-    Peek peek() {
-        return socket == null ? Peek.DATA : socket.peek();
-    }
-
-    boolean canPeek() {
-        return socket != null;
-    }
-
-    /** Asks the server whether it is there, and whether it takes writes if the role demands it: one round trip. */
-    void validate(Role role) throws SQLException {
-        try (Statement statement = connection.createStatement()) {
-            statement.setQueryTimeout(0);
-            if (role != Role.PRIMARY) {
-                statement.execute("");
-            } else {
-                try (ResultSet row = statement.executeQuery("SHOW transaction_read_only")) {
-                    if (row.next() && row.getString(1).equals("on")) {
-                        throw new SQLException("the server is not the primary any more", "25006");
-                    }
-                }
-            }
-        }
-        refusedWrite = false;
-    }
-
-    /** The lease, from now on without keeping its client from the garbage collector. Null: it has ended. */
-    @Nullable
-    Lease lastingLease() {
-        Lease current = lease;
-        if (!(current instanceof ClientConnection client)) return current;
-        Lease lasting = new Lease.Lasting(client);
-        return LEASE.compareAndSet(this, client, lasting) ? lasting : null;
-    }
-
-    /** Whether that lease goes on, read now and not before. */
-    boolean isStill(Lease earlier) {
-        return earlier.equals(LEASE.getVolatile(this));
-    }
-
-    /** Ends a lease whose client nobody can reach any more. False: it has been ended, or a new one has begun. */
-    boolean endForgotten(Lease forgotten) {
-        return LEASE.compareAndSet(this, forgotten, null);
-    }
-
-    /** Ends every read and write at once. Never blocks: the socket is closed below TLS. */
-    void kill(SQLException why) {
-        note(why);
-        PoolSocketFactory.close(socket);
-    }
-
-    /**
-     * Closes the connection: politely if it is sound, else its socket first, so that nothing can hang. With {@code cancel},
-     * tells the server to end the statement that it may still execute: nobody else would. Blocks while the server is told,
-     * up to the driver's {@code cancelSignalTimeout} (10 s).
-     */
-    void close(boolean cancel) throws SQLException {
-        if (!cancel && !isBroken()) {
-            connection.close();
-            return;
-        }
-        PoolSocketFactory.close(socket);
-        connection.abort(Runnable::run);
-        if (cancel) connection.getQueryExecutor().sendQueryCancel(); // by a socket of its own
-    }
-
-    /**
-     * Whether the session is gone or not to be trusted. Class 08 is the connection itself; with severity FATAL or PANIC the
-     * server ends the session; of the other classes each says that the server is in trouble: out of resources (53), system
-     * error (58), bad configuration (F0), internal error (XX). What is not an SQLException may have left half a message in
-     * the send buffer. Everything else is a matter of the statement, "cached plan must not change" (0A000) included.
-     */
-    static boolean isFatal(Throwable thrown) {
-        if (!(thrown instanceof SQLException exception)) return true;
-        String state = exception.getSQLState();
-        if (state != null && state.length() == 5 && (FATAL_CLASSES.contains(state.substring(0, 2)) || isEnd(state)))
-            return true;
-        ServerErrorMessage message = exception instanceof PSQLException p ? p.getServerErrorMessage() : null;
-        String severity = message == null ? null : message.getSeverity();
-        return "FATAL".equals(severity) || "PANIC".equals(severity);
-    }
-
-    /** Operator intervention but for a cancelled query (57014), and the timeouts that end a session. */
-    private static boolean isEnd(String state) {
-        return state.startsWith("57P") || state.equals("25P03") || state.equals("25P04");
-    }
-
-    /** Why it is broken: the database's doing, or its user's. */
-    CloseReason lossReason() {
-        return isInterrupt(failure) ? CloseReason.INTERRUPTED : CloseReason.LOST;
-    }
-
-    /** Whether an interrupt of the thread that used the connection closed its socket: the caller's doing, not the server's. */
-    static boolean isInterrupt(@Nullable Throwable thrown) {
-        for (Throwable cause = thrown; cause != null; cause = cause.getCause()) {
-            if (cause instanceof ClosedByInterruptException || "Closed by interrupt".equals(cause.getMessage()))
-                return true;
+    /** The lease ends, and its connection is in the hand of the calling thread. False: another thread has ended it. */
+    boolean leasedToIdle(Lease ended) {
+        for (Object now = LIFE.getVolatile(this); isLease(now, ended); now = LIFE.getVolatile(this)) {
+            if (LIFE.compareAndSet(this, now, State.IDLE)) return true; // else the housekeeper made it a Lasting
         }
         return false;
+    }
+
+    void idleToServiced() {
+        edge(State.IDLE, State.SERVICED);
+    }
+
+    void servicedToIdle() {
+        edge(State.SERVICED, State.IDLE);
+    }
+
+    void idleToClosing(CloseReason reason, boolean isLeaving) {
+        closeReason = reason;
+        leaving = isLeaving;
+        edge(State.IDLE, State.CLOSING);
+    }
+
+    void closingToClosed() {
+        edge(State.CLOSING, State.CLOSED);
+    }
+
+    private void edge(State from, State to) {
+        if (life != from) throw bug(to);
+        LIFE.setRelease(this, to);
+    }
+
+    private IllegalStateException bug(State to) {
+        return new IllegalStateException(
+                "bug: backend " + session.backendPid() + " must not go from " + state() + " to " + to);
+    }
+
+    // What the state tells
+
+    State state() {
+        Object now = LIFE.getVolatile(this);
+        return now instanceof State state ? state : State.LEASED;
+    }
+
+    /** The lease in the state LEASED, else null. */
+    @Nullable
+    Lease lease() {
+        return LIFE.getVolatile(this) instanceof Lease lease ? lease : null;
+    }
+
+    /** Whether that lease goes on. */
+    boolean isLeasedBy(Lease lease) {
+        return isLease(LIFE.getVolatile(this), lease);
+    }
+
+    /** A lease and the same lease as a {@link Lease.Lasting} are one. */
+    @SuppressWarnings("ReferenceEquality") // the same lease is meant
+    private static boolean isLease(Object life, Lease lease) {
+        if (life == lease) return true;
+        return life instanceof Lease.Lasting lasting
+                && lease instanceof Client client
+                && lasting.refersTo(client);
+    }
+
+    /** The lease, from now on without keeping its client from the garbage collector. Null: there is none. */
+    Lease.@Nullable Lasting lastingLease() {
+        Object now = LIFE.getVolatile(this);
+        if (now instanceof Lease.Lasting lasting) return lasting;
+        if (!(now instanceof Client client)) return null;
+        var lasting = new Lease.Lasting(client);
+        return LIFE.compareAndSet(this, now, lasting) ? lasting : null;
+    }
+
+    // What belongs to the whole life
+
+    Session session() {
+        return session;
+    }
+
+    /** What its leases come back to. */
+    Lender lender() {
+        return lender;
+    }
+
+    long leases() {
+        return leases;
+    }
+
+    /** Since when no lease has used it, to within 0.1 s. */
+    long idleNanos() {
+        return idleNanos;
+    }
+
+    /** The lease that has just ended was in use until now. */
+    void usedUntil(long nowNanos) {
+        idleNanos = nowNanos;
+    }
+
+    /** When the server last answered the pool itself. */
+    long provenNanos() {
+        return provenNanos;
+    }
+
+    /** The server has answered the pool itself. */
+    void proven(long nowNanos) {
+        provenNanos = nowNanos;
+        idleNanos = nowNanos;
+    }
+
+    long openedNanos() {
+        return openedNanos;
+    }
+
+    Duration openingTook() {
+        return Duration.ofNanos(openedNanos - beganNanos);
+    }
+
+    /** From when on it is replaced, if no caller waits. */
+    long expiresNanos() {
+        return expiresNanos;
+    }
+
+    int generation() {
+        return generation;
+    }
+
+    boolean isRetired() {
+        return retired;
+    }
+
+    /** The connection is replaced when it comes back. */
+    void retire() {
+        retired = true;
+    }
+
+    /** The calling thread cannot go on with the connection in its hand; the housekeeper recovers it. */
+    void abandon() {
+        abandoned = true;
+    }
+
+    boolean isAbandoned() {
+        return abandoned;
+    }
+
+    /** The housekeeper takes the connection in its hand. */
+    void recovered() {
+        abandoned = false;
+    }
+
+    /** Why it is closed; in the states CLOSING and CLOSED. */
+    CloseReason closeReason() {
+        return Objects.requireNonNull(closeReason);
+    }
+
+    /** Whether its permit leaves circulation with it; in the states CLOSING and CLOSED. */
+    boolean isLeaving() {
+        return leaving;
     }
 }

@@ -1,22 +1,12 @@
 package dev.nanopool;
 
-import dev.nanopool.Refused.Reason;
+import dev.nanopool.sql.SqlText;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.Callable;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
-import java.util.concurrent.Semaphore;
-import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.concurrent.atomic.AtomicInteger;
 import javax.sql.DataSource;
-import org.jspecify.annotations.Nullable;
 
 /**
  * A pool of PostgreSQL connections. Callers get a connection by {@link #client()} and give it back by closing it:
@@ -33,47 +23,47 @@ import org.jspecify.annotations.Nullable;
 public final class Pool implements AutoCloseable {
     private static final Duration DRAIN = Duration.ofSeconds(5);
     private static final Duration LONGEST = Duration.ofDays(365);
-    private static final long LOOK_NANOS = Duration.ofMillis(10).toNanos(); // between two looks of who closes
 
     private final PoolConfig config;
-    private final LeaseQueue<PhysicalConnection> queue; // who gets which connection when
-    private final Health health; // whether a connection can be lent
     private final Supply supply; // how many connections there are
-    private final Diagnosis diagnosis; // why a caller gets none
-    private final Events events; // what has happened
-    private final Housekeeper housekeeper;
-    private final Clock clock = new Clock();
-    private final SqlText sqlText;
-    private final boolean isTracing;
+    private final Leases leases; // the way of a connection to its caller and back
+    private final Housekeeper housekeeper; // the one clock
+    private final Shutdown shutdown;
+    private final Statistics statistics;
+    private final Counters counters;
 
+    /** Puts the parts together, each of which knows only those that were made before it. */
     private Pool(PoolConfig config) {
         this.config = config;
-        this.isTracing = !config.leakThreshold.isZero();
-        this.events = new Events(config.name, config.listener);
-        this.queue = new LeaseQueue<>(
-                config.maxWaiters, Clock::nanoTime, this::openForWaiter, this::wakeHousekeeper, this::isDeadlock);
-        var connector = new Connector(config);
-        var watchdog = new Watchdog();
-        var background = new Background(config.name);
-        this.sqlText = new SqlText(connector.isCallSelect());
-        this.health = new Health(config, connector, queue, watchdog, events, clock, background);
-        this.supply = health.supply();
-        this.diagnosis = new Diagnosis(config, supply, queue, events);
-        this.housekeeper = new Housekeeper(this, config, queue, clock, watchdog, health, events, background);
-    }
-
-    // What the queue calls: by these names, since the parts do not exist yet when it is made.
-
-    private void openForWaiter() {
-        supply.vacancy();
-    }
-
-    private void wakeHousekeeper() {
-        housekeeper.wake();
-    }
-
-    private boolean isDeadlock() {
-        return diagnosis.isDeadlock();
+        var clock = new Clock();
+        var alarm = new Alarm();
+        var closing = new Closing();
+        var events = new Events(config.name, config.listener);
+        var threads = new PoolThreads(config.name, events);
+        var suspicion = new Suspicion(events, alarm);
+        var connector = new Connector(config, threads, closing);
+        var watchdog = new Watchdog(closing);
+        this.counters = events.counters();
+        this.supply = new Supply(config, connector, events, clock, threads, alarm, suspicion);
+        this.statistics = new Statistics(config.name, supply, counters);
+        var checks = new Checks(supply, connector.role(), watchdog, events, clock, threads, suspicion);
+        var deadlocks = new Deadlocks(supply);
+        var diagnosis = new Diagnosis(config, supply, deadlocks, statistics);
+        this.leases =
+                new Leases(config, supply, checks, diagnosis, events, clock, new SqlText(connector.isCallSelect()));
+        this.housekeeper = new Housekeeper(
+                config,
+                supply,
+                checks,
+                watchdog,
+                new Leaks(config, events, threads),
+                deadlocks,
+                new Audit(supply, events),
+                events,
+                clock,
+                threads,
+                alarm);
+        this.shutdown = new Shutdown(config, supply, housekeeper, closing, threads, events);
     }
 
     /**
@@ -107,68 +97,16 @@ public final class Pool implements AutoCloseable {
 
     private void start() throws SQLException {
         boolean started = false;
-        var given = new AtomicInteger(); // permits that are not this method's any more
-        supply.begin(config.size);
         housekeeper.start();
         try {
-            // The first one alone: if it fails, so would the others.
-            if (config.minIdle > 0) openOne(given);
-            List<Future<@Nullable Void>> rest = openAll(config.minIdle - 1, given);
-            SQLException failure = null;
-            for (Future<@Nullable Void> future : rest) {
-                try {
-                    future.get();
-                } catch (ExecutionException e) {
-                    if (failure == null) failure = asSQLException(e.getCause());
-                }
-            }
-            if (failure != null) throw failure;
-            given.set(config.size);
-            for (int i = config.minIdle; i < config.size; i++) queue.release();
+            supply.start(leases);
             started = true;
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            throw new SQLException(name() + ": interrupted while opening the pool", "08000", e);
+            throw new SQLException(name() + ": interrupted while opening the pool", Failures.CONNECTION_EXCEPTION, e);
         } finally {
-            if (!started) {
-                supply.forgo(config.size - given.get());
-                close(Duration.ZERO);
-            }
+            if (!started) close(Duration.ZERO);
         }
-    }
-
-    /** Opens one, which belongs to the pool at once: an interrupt must not lose it. */
-    private void openOne(AtomicInteger given) throws SQLException {
-        PhysicalConnection connection = supply.connect();
-        given.getAndIncrement();
-        queue.give(connection);
-    }
-
-    private List<Future<@Nullable Void>> openAll(int count, AtomicInteger given) throws InterruptedException {
-        var failed = new AtomicBoolean();
-        var connects = new Semaphore(config.connectParallelism);
-        List<Callable<@Nullable Void>> tasks = new ArrayList<>();
-        for (int i = 0; i < count; i++) {
-            tasks.add(() -> {
-                connects.acquire();
-                try {
-                    if (!failed.get()) openOne(given);
-                    return null;
-                } catch (Throwable e) {
-                    failed.set(true);
-                    throw e;
-                } finally {
-                    connects.release();
-                }
-            });
-        }
-        try (var executor = Executors.newVirtualThreadPerTaskExecutor()) {
-            return executor.invokeAll(tasks);
-        }
-    }
-
-    private static SQLException asSQLException(@Nullable Throwable e) {
-        return e instanceof SQLException exception ? exception : new SQLException(e);
     }
 
     // The way out
@@ -183,7 +121,7 @@ public final class Pool implements AutoCloseable {
      * @throws SQLException if the thread is interrupted while waiting; SQLState 08000, with the interrupt flag set
      */
     public Connection client() throws SQLException {
-        return lease(config.acquireTimeout.toNanos());
+        return leases.lease(config.acquireTimeout.toNanos());
     }
 
     /**
@@ -195,7 +133,7 @@ public final class Pool implements AutoCloseable {
      * @throws IllegalArgumentException if the timeout is negative
      */
     public Connection client(Duration timeout) throws SQLException {
-        return lease(nanos("timeout", timeout));
+        return leases.lease(nanos("timeout", timeout));
     }
 
     /** A time to wait; what is longer than the longest time that is told apart from for ever, is that. */
@@ -214,109 +152,7 @@ public final class Pool implements AutoCloseable {
      * @throws SQLNonTransientConnectionException if the pool is closed; SQLState 08003
      */
     public Optional<Connection> tryClient() throws SQLException {
-        PhysicalConnection connection = queue.tryTakeOrOpen(supply::open);
-        while (connection != null && !health.isFit(connection, false)) connection = queue.tryTakeOrOpen(supply::open);
-        if (connection == null && supply.isClosed()) throw closedException();
-        return connection == null ? Optional.empty() : Optional.of(lend(connection));
-    }
-
-    private Connection lease(long timeoutNanos) throws SQLException {
-        PhysicalConnection connection = queue.tryTake();
-        return lend(
-                connection != null && health.isFit(connection, timeoutNanos > 0) ? connection : await(timeoutNanos));
-    }
-
-    /** The lease begins. From here to the client's hand nothing may lose the connection. */
-    private Connection lend(PhysicalConnection connection) {
-        boolean handedOver = false;
-        try {
-            connection.leases++;
-            long now = isTimed(connection) ? Clock.nanoTime() : clock.coarseNanos();
-            var client = new ClientConnection(this, connection, now);
-            if (isTracing) connection.borrowed = new Throwable("leased here");
-            connection.lease = client;
-            handedOver = true;
-            return client;
-        } finally {
-            if (!handedOver) queue.give(connection);
-        }
-    }
-
-    /** Only a sample of the leases is timed exactly: reading the clock costs more than the rest of a lease. */
-    private static boolean isTimed(PhysicalConnection connection) {
-        return (connection.leases & 63) == 1;
-    }
-
-    private PhysicalConnection await(long timeoutNanos) throws SQLException {
-        long startNanos = Clock.nanoTime();
-        try {
-            PhysicalConnection connection;
-            do {
-                if (timeoutNanos > 0) connection = queue.take(startNanos + timeoutNanos);
-                else if ((connection = queue.tryTakeOrOpen(supply::open)) == null)
-                    throw new Refused(Reason.TIMED_OUT, 0);
-            } while (!health.isFit(connection, timeoutNanos > 0));
-            events.waited.increment();
-            events.waits.record(Clock.nanoTime() - startNanos);
-            return connection;
-        } catch (Refused e) {
-            throw exception(e, Clock.nanoTime() - startNanos, timeoutNanos);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new SQLException(name() + ": interrupted while waiting for a connection", "08000", e);
-        }
-    }
-
-    private SQLException exception(Refused refused, long waitedNanos, long timeoutNanos) {
-        if (refused.reason == Reason.CLOSED || supply.isClosed()) {
-            events.rejected.increment();
-            return closedException();
-        }
-        (refused.reason == Reason.TIMED_OUT ? events.timeouts : events.rejected).increment();
-        PoolExhaustedException exception = diagnosis.explain(refused, stats(), waitedNanos, timeoutNanos);
-        events.exhausted(exception);
-        return exception;
-    }
-
-    private SQLException closedException() {
-        return new SQLNonTransientConnectionException(name() + ": the pool is closed", "08003");
-    }
-
-    // The way back
-
-    /** The end of a lease, on the client's thread: no I/O, no exception. */
-    void giveBack(PhysicalConnection connection) {
-        if (!connection.session.isIdle() && !connection.isBusy())
-            events.transactionLeftOpen(connection.session.opener());
-        takeBack(connection);
-    }
-
-    /** The same, of a client that nobody has closed. */
-    void takeBack(PhysicalConnection connection) {
-        boolean decided = false;
-        try {
-            if (connection.isBusy()) {
-                discard(connection, CloseReason.BUSY);
-            } else {
-                Lease lease = connection.lease;
-                if (lease != null && isTimed(connection)) events.uses.record(Clock.nanoTime() - lease.startNanos());
-                connection.statements.close(connection::note);
-                connection.endLease();
-                connection.idleNanos = clock.coarseNanos();
-                if (connection.isBroken()) discard(connection, connection.lossReason());
-                else if (connection.session.isIrreversible()) discard(connection, CloseReason.IRREVERSIBLE);
-                else if (connection.cancelled || !connection.isReset()) health.reset(connection);
-                else health.requeue(connection);
-            }
-            decided = true;
-        } finally {
-            if (!decided) discard(connection, CloseReason.LOST); // an Error: nothing is known of the connection
-        }
-    }
-
-    /** The end of a lease whose connection is of no use any more. */
-    void discard(PhysicalConnection connection, CloseReason reason) {
-        supply.discard(connection, reason);
+        return leases.tryLease();
     }
 
     // What operators do
@@ -356,7 +192,7 @@ public final class Pool implements AutoCloseable {
             throw new IllegalArgumentException("client: a " + client.getClass().getName()
                     + " is not a client of a nanopool; unwrap what a framework has put around it");
         }
-        own.physical().retired = true;
+        own.retire();
     }
 
     /**
@@ -385,9 +221,11 @@ public final class Pool implements AutoCloseable {
 
     /**
      * Closes the pool: whoever waits is refused at once, leases may go on until {@code drain} has passed, then their
-     * connections are cut and their statements cancelled. Afterwards no socket and no thread of the pool is left; blocks
-     * for {@code drain} at most, and until all sockets are closed, which is bounded by {@code connectTimeout} + 5 s and
-     * logged if it takes longer. Closing it again waits as well, and cuts when the shorter drain is over.
+     * connections are cut and their statements cancelled. Afterwards no socket and no thread of the pool is left, and
+     * {@link PoolStats#opening} is 0. Blocks for {@code drain} at most, and until all sockets are closed, which is bounded
+     * by {@code connectTimeout} + 5 s and logged if it takes longer. A thread of the pool that hangs in a name look-up, in
+     * the supplier of the credentials or in the listener is left behind after 2 s, and logged. Closing the pool again waits
+     * as well, and cuts when the shorter drain is over.
      *
      * <p>If the thread is interrupted, before or meanwhile, leases are not waited for any longer; everything else is done
      * all the same, and the interrupt flag is set at the end.
@@ -397,66 +235,7 @@ public final class Pool implements AutoCloseable {
      * @throws IllegalArgumentException if {@code drain} is negative; the pool stays open
      */
     public boolean close(Duration drain) {
-        long drainNanos = nanos("drain", drain);
-        queue.close();
-        health.close();
-        boolean drained = false;
-        boolean interrupted = Thread.interrupted(); // ends the waiting for leases, and nothing else
-        try {
-            drained = !interrupted && awaitLeases(drainNanos);
-        } catch (InterruptedException e) {
-            interrupted = true;
-        }
-        try {
-            if (!awaitClosed(!drained)) events.notClosed(supply.capacity());
-        } catch (InterruptedException e) {
-            interrupted = true;
-        }
-        try {
-            housekeeper.stop();
-        } catch (InterruptedException e) {
-            interrupted = true; // it ends all the same
-        }
-        if (interrupted) Thread.currentThread().interrupt();
-        return drained;
-    }
-
-    /** Waits until all sockets are closed; with {@code cut}, ends all leases, those included that begin only now. */
-    private boolean awaitClosed(boolean cut) throws InterruptedException {
-        long deadline = Clock.nanoTime() + config.connectTimeout.plus(DRAIN).toNanos();
-        do {
-            if (cut) supply.connections().forEach(this::cut);
-            if (supply.awaitClosed(LOOK_NANOS)) return true;
-        } while (Clock.nanoTime() < deadline);
-        return false;
-    }
-
-    private void cut(PhysicalConnection connection) {
-        Lease lease = connection.lease;
-        if (lease == null) return;
-        ClientConnection client = lease.client();
-        if (client != null) client.cut();
-        else if (connection.endForgotten(lease)) discard(connection, CloseReason.LEAKED);
-    }
-
-    /** Waits until no lease is left but those of this thread. */
-    private boolean awaitLeases(long drainNanos) throws InterruptedException {
-        long deadline = Clock.nanoTime() + drainNanos;
-        while (!supply.awaitClosed(Math.clamp(deadline - Clock.nanoTime(), LOOK_NANOS / 10, LOOK_NANOS))) {
-            boolean mine = false;
-            boolean others = false;
-            boolean inHand = false; // on its way to a caller, or being looked at: soon known
-            for (PhysicalConnection connection : supply.connections()) {
-                Lease lease = connection.lease;
-                if (lease == null) inHand |= !connection.isServiced;
-                else if (lease.owner() == Thread.currentThread()) mine = true;
-                else others = true;
-            }
-            if (!others && !inHand) return !mine;
-            if (Clock.nanoTime() - deadline >= (others ? 0 : 10 * LOOK_NANOS)) return false;
-            supply.adjust(); // closes what has become idle meanwhile
-        }
-        return true;
+        return shutdown.run(nanos("drain", drain));
     }
 
     // What the pool tells
@@ -476,36 +255,7 @@ public final class Pool implements AutoCloseable {
      * @return a snapshot, read number by number
      */
     public PoolStats stats() {
-        int active = 0;
-        int idle = 0;
-        long leases = events.pastLeases.sum();
-        for (PhysicalConnection connection : supply.connections()) {
-            if (connection.lease != null) active++;
-            else if (!connection.isServiced) idle++;
-            leases += connection.leases;
-        }
-        long unwaited = Math.max(0, leases - events.waited.sum());
-        return new PoolStats(
-                name(),
-                supply.size(),
-                active,
-                idle,
-                queue.pending(),
-                supply.opening(),
-                leases,
-                events.timeouts.sum(),
-                events.rejected.sum(),
-                events.opened.sum(),
-                events.closed.sum(),
-                events.lost.sum(),
-                events.leaked.sum(),
-                events.resets.sum(),
-                events.waits.percentile(50, unwaited),
-                events.waits.percentile(99, unwaited),
-                events.waits.percentile(99.9, unwaited),
-                events.waits.max(),
-                events.uses.percentile(50, 0),
-                events.uses.percentile(99, 0));
+        return statistics.snapshot();
     }
 
     /** Names the pool, its servers and its size. */
@@ -514,21 +264,18 @@ public final class Pool implements AutoCloseable {
         return "Pool[" + name() + ", " + config.url.hosts + ", " + supply.size() + " connections]";
     }
 
-    /** For tests: permits that nobody holds. */
+    /** For tests: permits that are free. */
     int freePermits() {
-        return queue.free();
+        return supply.queue().free();
+    }
+
+    /** For tests: faults of its own that the pool has noticed. */
+    long bugs() {
+        return counters.bugs();
     }
 
     boolean isClosed() {
         return supply.isClosed();
-    }
-
-    SqlText sqlText() {
-        return sqlText;
-    }
-
-    boolean isStrictCommit() {
-        return config.strictCommit;
     }
 
     String name() {

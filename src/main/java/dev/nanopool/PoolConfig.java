@@ -1,9 +1,14 @@
 package dev.nanopool;
 
+import dev.nanopool.DriverProperties.Door;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -13,6 +18,7 @@ import org.jspecify.annotations.Nullable;
  * bound, never corrected.
  */
 public final class PoolConfig {
+    private static final Logger LOGGER = System.getLogger("dev.nanopool");
     private static final AtomicInteger POOLS = new AtomicInteger();
     private static final Duration LONGEST = Duration.ofDays(365);
 
@@ -37,8 +43,11 @@ public final class PoolConfig {
     final ResetMode resetMode;
     final boolean strictCommit;
 
+    /** Which properties have no effect, for the log; null: none. */
+    private final @Nullable String ignored;
+
     private PoolConfig(Builder builder) {
-        url = ConnectionUrl.parse(builder.url);
+        url = ConnectionUrl.parse(builder.url, builder.driverProperties);
         tls = tls(builder.tls, url);
         size = within("size", builder.size, 1, 10_000);
         minIdle = within("minIdle", builder.minIdle == null ? size : builder.minIdle, 0, size);
@@ -57,12 +66,21 @@ public final class PoolConfig {
         name = builder.name == null ? "nanopool-" + POOLS.incrementAndGet() : builder.name;
         credentials = builder.credentials == null ? fixed(credentials(url)) : builder.credentials;
         parameters = Map.copyOf(builder.parameters);
-        driverProperties = Map.copyOf(builder.driverProperties);
+        driverProperties = DriverProperties.check(Door.BUILDER, "driverProperty", builder.driverProperties);
         initSql = builder.initSql;
         listener = builder.listener;
         resetMode = builder.resetMode;
         strictCommit = builder.strictCommit;
+        Set<String> given = new TreeSet<>(builder.driverProperties.keySet());
+        given.addAll(url.otherDrivers);
+        ignored = OtherDrivers.warning(given);
         Connector.check(this);
+    }
+
+    /** Logs what was accepted and has no effect. */
+    void warnOfIgnored() {
+        String what = ignored;
+        if (what != null) LOGGER.log(Level.WARNING, () -> name + ": " + what);
     }
 
     private static TlsMode tls(@Nullable TlsMode given, ConnectionUrl url) {
@@ -330,27 +348,33 @@ public final class PoolConfig {
         }
 
         /**
-         * Sets a property of the driver, such as {@code prepareThreshold}. Wins over the URL. {@link #build} refuses those
-         * that the pool sets itself, such as {@code user} and {@code sslmode}.
+         * Sets a property of the driver, such as {@code prepareThreshold}. Wins over the URL. {@link #build} takes every
+         * property that the driver has or once had, and refuses those that the pool sets itself, such as {@code user} and
+         * {@code sslmode}, and those that contradict the pool, such as {@code replication}; with the driver's default as
+         * their value it accepts and ignores them. It refuses a misspelt name with the nearest name of the driver.
+         * {@code datatype.*} passes, and so does a name that the driver lacks where {@code socketFactory},
+         * {@code sslfactory} or {@code authenticationPluginClassName} names a class from outside of the driver, because
+         * that class may read it.
+         *
+         * <p>{@link #build} accepts the well-known tuning properties of other databases' drivers, such as
+         * {@code cachePrepStmts}, without effect, and logs one warning that names pgJDBC's own. It refuses those whose loss
+         * would weaken the connection's protection, such as {@code useSSL=true}.
          *
          * @param name pgJDBC's name of the property, case included
          * @param value its value
          * @return this
-         * @throws IllegalArgumentException if the driver has no property of that name
          */
         public Builder driverProperty(String name, String value) {
-            if (!Connector.isDriverProperty(name)) {
-                throw new IllegalArgumentException("driverProperty: \"" + name
-                        + "\" is not a property of the driver; must be one of pgJDBC's, case included");
-            }
-            driverProperties.put(name, Objects.requireNonNull(value, "value"));
+            driverProperties.put(Objects.requireNonNull(name, "name"), Objects.requireNonNull(value, "value"));
             return this;
         }
 
         /**
-         * SQL to run once on each new connection, within {@code connectTimeout}; where it fails, the connection is not
-         * opened. Default: none. Session defaults are better set by {@link #parameter}:
-         * what this sets is undone for good when a lease changes a parameter and {@code RESET ALL} follows.
+         * SQL that sets each new connection up, within {@code connectTimeout}. If it fails, the connection is not opened.
+         * Default: none. A reset runs it again, in its own round trip, because the session must be as it was when it was
+         * opened; if it fails then, the pool replaces the connection. So it must be such that it can run twice, and it must
+         * not leave a transaction open (SQLState 25001). {@link #parameter} is cheaper where it will do. Rows that a lease
+         * writes into a temporary table of this SQL stay until a reset; {@link ResetMode#ALWAYS} resets after each lease.
          *
          * @param initSql one or more statements
          * @return this
@@ -401,6 +425,13 @@ public final class PoolConfig {
          * @throws IllegalArgumentException naming what is wrong, what was given and what is allowed
          */
         public PoolConfig build() {
+            PoolConfig config = buildQuietly();
+            config.warnOfIgnored();
+            return config;
+        }
+
+        /** As {@link #build}, and logs nothing. */
+        PoolConfig buildQuietly() {
             return new PoolConfig(this);
         }
     }

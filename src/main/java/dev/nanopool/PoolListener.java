@@ -60,8 +60,10 @@ public interface PoolListener {
     default void leaked(String pool, Holder holder, boolean isCertain) {}
 
     /**
-     * A client was closed in the middle of a transaction, which is going to be rolled back. Told by the thread that closes,
-     * once for each place in the code, up to 1,000 places.
+     * A client was closed in the middle of a transaction that the caller itself had begun, by {@code setAutoCommit(false)}
+     * or {@code BEGIN}; the pool does not commit it. Told by the thread that closes, once for each place in the code, up to
+     * 1,000 places. Not told of leases that begin without auto-commit ({@link NanoDataSource#setAutoCommit}), which
+     * {@link PoolStats#leftOpen} counts, nor of a connection that was lost.
      *
      * @param pool the pool's name
      * @param site the place that closed the client: class, method, file and line

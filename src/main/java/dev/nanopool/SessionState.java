@@ -1,5 +1,7 @@
 package dev.nanopool;
 
+import dev.nanopool.sql.Change;
+import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
@@ -15,16 +17,25 @@ import org.postgresql.core.TransactionState;
 import org.postgresql.jdbc.AutoSave;
 
 /**
- * What a lease changed in its session, and the one statement that undoes it. Changes may be added by several threads at
- * once; all else belongs to whoever holds the connection.
+ * What a lease changed in its session, and the one statement that undoes it: afterwards the session is as it was when the
+ * pool opened it, by whatever means it had been set up. Several threads may add changes at the same time; all else belongs
+ * to the thread that holds the connection.
  */
 final class SessionState {
     private static final int IN_DRIVER = Change.ISOLATION.bit() - 1; // all before ISOLATION
     private static final int EVERYTHING = Change.UNKNOWN.bit() - 1;
 
+    /** The driver's read-only mode, where the driver keeps it in the server. */
+    private static final int READ_ONLY_IN_SERVER = 1 << 30;
+
     /** Reported parameters that are not the session's own to set. */
     private static final Set<String> GIVEN =
-            Set.of("server_version", "server_encoding", "integer_datetimes", "in_hot_standby", "is_superuser");
+            Set.of("server_version", "server_encoding", "integer_datetimes", "in_hot_standby");
+
+    private static final String APPLICATION_NAME = "application_name";
+    private static final String SEARCH_PATH = "search_path";
+    private static final String DEFAULT_READ_ONLY = "default_transaction_read_only";
+    private static final String STANDARD_STRINGS = "standard_conforming_strings";
 
     /** Ends what PREPARE made in SQL text, and leaves the driver's prepared statements alone. */
     private static final String DEALLOCATE = """
@@ -34,7 +45,8 @@ final class SessionState {
 
     private final BaseConnection connection;
     private final ResetMode mode;
-    private final int local; // changes that are undone without the server
+    private final boolean readOnlyInServer; // the driver keeps setReadOnly in the server
+    private final String setUp; // SQL that makes of a session that was reset what it was when it was opened; or empty
     private final AtomicInteger changes = new AtomicInteger();
 
     // As they were when the connection was opened.
@@ -47,22 +59,33 @@ final class SessionState {
     private final AutoSave autosave;
 
     /** The reported parameters of a clean session, and their values in the driver's order. */
-    private Map<String, String> reported;
+    private Map<String, String> reported = Map.of();
 
-    private String[] values;
+    private String[] values = {};
 
+    private boolean isTextUncertain; // backslashes in strings: what SQL text changes cannot be told from it
+    private boolean isPlpgsqlDenied; // no DO: the login role may not use it
     private boolean used; // SQL was sent since the last reset
     private @Nullable String opener; // the last SQL text that was sent outside of a transaction
     private volatile boolean irreversible;
 
-    // What a clean session answers, once it has been asked.
-    private @Nullable Integer isolation;
+    private static final int NOT_KNOWN = Connection.TRANSACTION_NONE;
+
+    /** The isolation level that the session had when it was opened, once it has been asked. Survives leases. */
+    private int isolation = NOT_KNOWN;
+
+    /** The level that this lease has set by JDBC. */
+    private int isolationNow = NOT_KNOWN;
+
+    /** What {@code current_schema()} is, as long as this lease has sent no SQL. */
     private @Nullable String schema;
 
-    SessionState(BaseConnection connection, ResetMode mode, boolean readOnlyInServer) throws SQLException {
+    SessionState(BaseConnection connection, ResetMode mode, boolean readOnlyInServer, String setUp)
+            throws SQLException {
         this.connection = connection;
         this.mode = mode;
-        this.local = readOnlyInServer ? IN_DRIVER & ~Change.READ_ONLY.bit() : IN_DRIVER;
+        this.readOnlyInServer = readOnlyInServer;
+        this.setUp = setUp;
         networkTimeout = connection.getNetworkTimeout();
         readOnly = connection.isReadOnly();
         prepareThreshold = connection.getPrepareThreshold();
@@ -70,8 +93,43 @@ final class SessionState {
         queryTimeout = connection.getQueryTimeout();
         adaptiveFetch = connection.getAdaptiveFetch();
         autosave = connection.getAutosave();
+        rememberReports();
+    }
+
+    /** What the server reports from now on otherwise is a change. */
+    private void rememberReports() {
         reported = new HashMap<>(connection.getParameterStatuses());
         values = connection.getParameterStatuses().values().toArray(String[]::new);
+        isTextUncertain = "off".equals(reported.get(STANDARD_STRINGS));
+    }
+
+    /**
+     * The SQL that repeats after a reset what the pool and the driver did after the login, in their order.
+     *
+     * @param applicationName the name that the driver set by SQL; null if it was in the startup packet
+     * @param isReadOnly whether the driver made the session read-only by SQL
+     * @param initSql the user's own
+     */
+    static String setUp(
+            BaseConnection connection, @Nullable String applicationName, boolean isReadOnly, @Nullable String initSql)
+            throws SQLException {
+        StringBuilder sql = new StringBuilder();
+        if (applicationName != null) {
+            sql.append("SET application_name='")
+                    .append(connection.escapeString(applicationName))
+                    .append("';");
+        }
+        if (isReadOnly) sql.append("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY;");
+        if (initSql != null) sql.append(initSql);
+        return sql.toString();
+    }
+
+    /** Fails if the set-up has left a transaction open: the first lease would run in it. */
+    static void checkSetUp(BaseConnection connection) throws SQLException {
+        if (connection.getTransactionState() == TransactionState.IDLE) return;
+        throw new SQLException(
+                "initSql: ends inside a transaction; end it by COMMIT, or leave out BEGIN",
+                Failures.ACTIVE_SQL_TRANSACTION);
     }
 
     void changed(Change change) {
@@ -91,6 +149,7 @@ final class SessionState {
     }
 
     private void add(int bits) {
+        if ((bits & Change.IRREVERSIBLE.bit()) != 0 && mode != ResetMode.NONE) irreversible();
         if ((changes.get() & bits) != bits) changes.getAndUpdate(old -> old | bits);
     }
 
@@ -101,6 +160,11 @@ final class SessionState {
 
     boolean hasFailed() {
         return connection.getTransactionState() == TransactionState.FAILED;
+    }
+
+    /** The lease has got an object of the driver, with which another thread may still work. */
+    boolean isUnwrapped() {
+        return (changes.get() & Change.UNWRAPPED.bit()) != 0;
     }
 
     boolean isIrreversible() {
@@ -115,52 +179,103 @@ final class SessionState {
 
     /** Undoes what can be undone without the server. False: the rest takes a round trip, by {@link #reset}. */
     boolean resetLocally() throws SQLException {
-        if (!used && changes.get() == 0) return isIdle();
-        if (!isIdle() || (changesInServer() & ~local) != 0) return false;
+        if (!used && changes.get() == 0) {
+            if (schema != null) schema = null;
+            return isIdle();
+        }
+        if (!isIdle() || (changesInServer() & ~IN_DRIVER) != 0 || isDriverBoundToSpeak()) return false;
         resetDriver(changes.get());
-        if (mode == ResetMode.NONE) forget(); // what the lease changed stays
-        opener = null;
-        used = false;
-        changes.set(0);
+        if (mode == ResetMode.NONE) isolation = NOT_KNOWN; // what the lease changed stays
+        endLease();
         return true;
     }
 
     /** Undoes everything: a rollback if a transaction is open, and one more round trip. */
     void reset() throws SQLException {
-        if (!isIdle()) {
-            if (connection.getAutoCommit()) connection.setAutoCommit(false);
-            connection.rollback();
-        }
-        int undo = changesInServer();
+        rollback();
         resetDriver(changes.get());
+        int undo = changesInServer();
         String sql = resetSql(undo);
         if (!sql.isEmpty()) {
-            try (Statement statement = connection.createStatement()) {
-                statement.setQueryTimeout(0);
-                statement.execute(sql);
+            try {
+                execute(sql);
+            } catch (SQLException e) {
+                if (!isDoDenied(e, undo)) throw e;
+                isPlpgsqlDenied = true;
+                rollback();
+                resetDriver(0);
+                execute(resetSql(undo));
             }
             if ((undo & Change.LISTEN.bit()) != 0) connection.getQueryExecutor().getNotifications();
             connection.clearWarnings();
-            // What RESET returned to is the session's own from now on: settings of initSql are gone.
-            reported = new HashMap<>(connection.getParameterStatuses());
-            values = connection.getParameterStatuses().values().toArray(String[]::new);
+            rememberReports(); // the server's configuration may have been loaded again
         }
-        if (mode == ResetMode.NONE || !sql.isEmpty()) forget();
+        if (mode == ResetMode.NONE || !sql.isEmpty()) isolation = NOT_KNOWN;
+        endLease();
+    }
+
+    private void rollback() throws SQLException {
+        if (isIdle()) return;
+        if (connection.getAutoCommit()) connection.setAutoCommit(false); // else the driver refuses
+        connection.rollback();
+    }
+
+    private void execute(String sql) throws SQLException {
+        try (Statement statement = connection.createStatement()) {
+            statement.setQueryTimeout(0);
+            statement.execute(sql);
+        }
+        checkSetUp(connection);
+    }
+
+    private void endLease() {
         opener = null;
+        schema = null;
+        isolationNow = NOT_KNOWN;
         used = false;
         changes.set(0);
     }
 
-    /** The changes, those included that only the server's reports show. */
+    /** Whether the reset failed because the login role may not use PL/pgSQL, or the database has none. */
+    private boolean isDoDenied(SQLException failure, int undo) {
+        String state = failure.getSQLState();
+        return !isPlpgsqlDenied
+                && (undo & Change.PREPARED.bit()) != 0
+                && (Failures.INSUFFICIENT_PRIVILEGE.equals(state) || Failures.UNDEFINED_OBJECT.equals(state));
+    }
+
+    /** The changes, those included that only the server's reports show, without those that are known to be back. */
     private int changesInServer() {
-        if (mode == ResetMode.NONE) return changes.get() & IN_DRIVER;
         int found = changes.get();
+        if (mode == ResetMode.NONE) return found & IN_DRIVER;
         boolean isUnknown = (found & (Change.UNKNOWN.bit() | Change.UNWRAPPED.bit())) != 0;
-        if (mode == ResetMode.ALWAYS || isUnknown) return found | EVERYTHING;
+        if (mode == ResetMode.ALWAYS || isTextUncertain || isUnknown) return found | EVERYTHING;
+        if (isolationNow != NOT_KNOWN && isolationNow == isolation) found &= ~Change.ISOLATION.bit();
+        // The server reports these, so that the reports alone say whether they have changed.
+        if (reported.containsKey(APPLICATION_NAME)) found &= ~Change.CLIENT_INFO.bit();
+        if (reported.containsKey(SEARCH_PATH)) found &= ~Change.SCHEMA.bit();
         found |= reportedChanges();
         // With pg_temp in the search path, any CREATE makes something temporary.
         boolean isPathChanged = (found & (Change.SETTINGS.bit() | Change.SCHEMA.bit())) != 0;
-        return isPathChanged ? found | Change.TEMP.bit() : found;
+        if (isPathChanged) found |= Change.TEMP.bit();
+        if (mayBeReadOnlyInServer(found)) found |= READ_ONLY_IN_SERVER;
+        // What set the session up is not known in detail: all of it is undone and made again.
+        boolean isUndone = (found & ~IN_DRIVER) != 0;
+        return isUndone && !setUp.isEmpty() ? found | EVERYTHING : found;
+    }
+
+    /** Whether the driver may have changed the session's read-only mode, and no report says whether that is back. */
+    private boolean mayBeReadOnlyInServer(int found) {
+        if (!readOnlyInServer || reported.containsKey(DEFAULT_READ_ONLY)) return false;
+        // The driver turns the mode of a read-only session off while auto-commit is off.
+        int causes = readOnly ? Change.READ_ONLY.bit() | Change.AUTO_COMMIT.bit() : Change.READ_ONLY.bit();
+        return (found & causes) != 0;
+    }
+
+    /** Whether the driver has to speak to the server to set its own read-only mode back. */
+    private boolean isDriverBoundToSpeak() throws SQLException {
+        if (!readOnlyInServer) return false;
+        return connection.getAutoCommit() ? connection.isReadOnly() != readOnly : readOnly;
     }
 
     /** The changes that the server has reported. */
@@ -171,10 +286,11 @@ final class SessionState {
             String before = reported.get(entry.getKey());
             if (entry.getValue().equals(before) || GIVEN.contains(entry.getKey())) continue;
             found |= switch (entry.getKey()) {
-                case "session_authorization" -> Change.ROLE.bit();
-                case "search_path" -> Change.SCHEMA.bit();
-                case "standard_conforming_strings" -> EVERYTHING; // SQL text may have been read wrongly
-                case "application_name" -> Change.CLIENT_INFO.bit();
+                case "session_authorization", "is_superuser" -> Change.ROLE.bit();
+                case SEARCH_PATH -> Change.SCHEMA.bit();
+                case STANDARD_STRINGS -> EVERYTHING; // SQL text may have been read wrongly
+                case APPLICATION_NAME -> Change.CLIENT_INFO.bit();
+                case DEFAULT_READ_ONLY -> readOnlyInServer ? READ_ONLY_IN_SERVER : Change.SETTINGS.bit();
                 default -> Change.SETTINGS.bit();
             };
         }
@@ -193,7 +309,7 @@ final class SessionState {
         return true;
     }
 
-    private static String resetSql(int undo) {
+    private String resetSql(int undo) {
         StringBuilder sql = new StringBuilder();
         // The role first: the rest may need the right to it. RESET ROLE as well, since a role can be its user's
         // default.
@@ -204,14 +320,18 @@ final class SessionState {
             append(sql, undo, Change.ISOLATION, "RESET default_transaction_isolation;");
             append(sql, undo, Change.SCHEMA, "RESET search_path;");
             append(sql, undo, Change.CLIENT_INFO, "RESET application_name;");
+            if ((undo & READ_ONLY_IN_SERVER) != 0) sql.append("RESET default_transaction_read_only;");
         }
         append(sql, undo, Change.LISTEN, "UNLISTEN *;");
         append(sql, undo, Change.LOCKS, "SELECT pg_catalog.pg_advisory_unlock_all();");
         append(sql, undo, Change.TEMP, "DISCARD TEMP;");
-        append(sql, undo, Change.PREPARED, DEALLOCATE);
-        // The client may have ended the driver's statements behind its back: now both know that there are none.
-        append(sql, undo, Change.UNWRAPPED, "DEALLOCATE ALL;");
-        return sql.toString();
+        if (!isPlpgsqlDenied) append(sql, undo, Change.PREPARED, DEALLOCATE);
+        // An unwrapped client may have ended the driver's statements; afterwards server and driver know of none.
+        boolean all = isPlpgsqlDenied && (undo & Change.PREPARED.bit()) != 0;
+        if (all || (undo & Change.UNWRAPPED.bit()) != 0) sql.append("DEALLOCATE ALL;");
+        if (sql.isEmpty() || setUp.isEmpty()) return sql.toString();
+        // A transaction of its own, so that a ROLLBACK in the set-up does not bring back what was undone.
+        return "BEGIN;" + sql + "COMMIT;" + setUp;
     }
 
     private static void append(StringBuilder sql, int undo, Change change, String statement) {
@@ -222,8 +342,9 @@ final class SessionState {
     private void resetDriver(int undo) throws SQLException {
         boolean all = (undo & Change.UNWRAPPED.bit()) != 0;
         if (all) connection.setFlushCacheOnDeallocate(true);
-        if (!connection.getAutoCommit()) connection.setAutoCommit(true); // commits nothing: no transaction is open
+        // Before the auto-commit mode, because the driver speaks to the server for either if the other one is on.
         if (all || (undo & Change.READ_ONLY.bit()) != 0) connection.setReadOnly(readOnly);
+        if (!connection.getAutoCommit()) connection.setAutoCommit(true); // commits nothing: no transaction is open
         if (all || (undo & Change.HOLDABILITY.bit()) != 0) connection.setHoldability(ResultSet.CLOSE_CURSORS_AT_COMMIT);
         if (all || (undo & Change.NETWORK_TIMEOUT.bit()) != 0)
             connection.setNetworkTimeout(Runnable::run, networkTimeout);
@@ -245,32 +366,59 @@ final class SessionState {
 
     // What need not be asked
 
-    /** Whether the session's defaults are those of a clean session. */
-    private boolean isPristine() {
-        return isIdle() && (changes.get() & ~IN_DRIVER) == 0;
+    /** JDBC is about to set the schema. */
+    void changingSchema(@Nullable String name) {
+        changed(Change.SCHEMA);
+        // What is created meanwhile stays, even if the path is set back.
+        if (name != null && name.startsWith("pg_temp")) changed(Change.TEMP);
+    }
+
+    /** JDBC is about to set the isolation level. */
+    void changingIsolation() {
+        isolationNow = NOT_KNOWN;
+        changed(Change.ISOLATION);
+    }
+
+    /** JDBC has set the isolation level. */
+    void changedIsolation(int level) {
+        isolationNow = level;
     }
 
     /** The isolation level, if it is known without asking. */
     @Nullable
     Integer knownIsolation() {
-        return isPristine() ? isolation : null;
-    }
-
-    @Nullable
-    String knownSchema() {
-        return isPristine() ? schema : null;
-    }
-
-    private void forget() {
-        isolation = null;
-        schema = null;
+        int level = isChanged(Change.ISOLATION) ? isolationNow : isolation;
+        return level == NOT_KNOWN || mayHaveAnotherIsolation() ? null : level;
     }
 
     void learnIsolation(int level) {
-        if (isPristine()) isolation = level;
+        if (!isChanged(Change.ISOLATION) && !mayHaveAnotherIsolation()) isolation = level;
+    }
+
+    /** Whether anything but JDBC's own setter may have changed the level; in a transaction it is the transaction's. */
+    private boolean mayHaveAnotherIsolation() {
+        int bySetters = Change.ISOLATION.bit() | Change.SCHEMA.bit() | Change.CLIENT_INFO.bit();
+        int seen = changes.get();
+        int others = (seen & ~bySetters) | (reportedChanges() & ~(seen | READ_ONLY_IN_SERVER));
+        return isTextUncertain || !isIdle() || (others & ~IN_DRIVER) != 0;
+    }
+
+    private boolean isChanged(Change change) {
+        return (changes.get() & change.bit()) != 0;
+    }
+
+    /** The first schema of the search path that exists, if it is known without asking. */
+    @Nullable
+    String knownSchema() {
+        return mayHaveAnotherSchema() ? null : schema;
     }
 
     void learnSchema(@Nullable String name) {
-        if (isPristine()) schema = name;
+        if (!mayHaveAnotherSchema()) schema = name;
+    }
+
+    /** Any SQL can create or drop a schema of the path, a prepared statement when it is executed later. */
+    private boolean mayHaveAnotherSchema() {
+        return used || !isIdle() || (changes.get() & ~IN_DRIVER) != 0 || !isReportedAsBefore();
     }
 }

@@ -1,83 +1,97 @@
 package dev.nanopool;
 
+import dev.nanopool.Fate.Fact;
+import dev.nanopool.Permits.Permit;
+import dev.nanopool.queue.LeaseQueue;
+import dev.nanopool.queue.RefusedException.Reason;
 import java.sql.SQLException;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.locks.LockSupport;
-import java.util.function.UnaryOperator;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
  * How many connections there are: opens them, closes them, replaces them, and says how many there may be. Thread-safe.
- * Blocks in {@link #connect} and on threads of its own only.
+ * Blocks in {@link #start} and on threads of its own only.
  */
 final class Supply {
-    // capacity: permits in circulation, wherever they are; target: how many there shall be (0 when suspended or
-    // closed).
-    //           Whoever holds a permit without a connection takes it out of circulation while capacity > target.
-    //           That is how the pool is closed, suspended, resized, and lives with less than it asked for. Connections
-    //           that exist or are being opened <= capacity, since a permit moves on only after its socket is closed.
-    private final AtomicInteger capacity = new AtomicInteger();
-    private volatile int target;
-    private volatile int size;
-    private volatile int limit = Integer.MAX_VALUE; // what the server lets in, once it has refused more (53300)
-    private volatile State state = State.OPEN;
-
+    // A thread without a connection holds a Permit object; an open connection carries its permit. A permit moves on only
+    // after its socket is closed, so there are never more sockets than permits.
     private final PoolConfig config;
     private final Connector connector;
     private final LeaseQueue<PhysicalConnection> queue;
     private final Events events;
     private final Clock clock;
-    private final Background background;
-    private final Losses losses;
+    private final PoolThreads threads;
+    private final Alarm alarm;
+    private final Suspicion suspicion;
     private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
-    private final Semaphore connects; // opens at the same time
-    private final AtomicInteger opening = new AtomicInteger(); // permits in open(), those that back off included
+    private final Capacity capacity;
+    private final Permits permits = new Permits();
+    private final Semaphore connects; // attempts at the same time
+    private final AtomicInteger opening = new AtomicInteger(); // threads in fill(), those that back off included
     private final AtomicInteger generation = new AtomicInteger();
-    private final AtomicBoolean rotating = new AtomicBoolean(); // one connection at a time is replaced for its age
-    private final Set<Thread> backingOff = ConcurrentHashMap.newKeySet();
+    private final AtomicReference<@Nullable PhysicalConnection> rotating = new AtomicReference<>();
+    private final ReentrantLock backOffLock = new ReentrantLock();
+    private final Condition backOffEnds = backOffLock.newCondition();
+    private long backOffsEnded; // how often all were told to go on; guarded by backOffLock
     private final CountDownLatch closed = new CountDownLatch(1); // no permit left, no socket open
+    private volatile @Nullable Lender lender; // written before the first connection is opened
+    private volatile @Nullable OpenFailure lastFailure;
 
-    private enum State {
-        OPEN,
-        SUSPENDED,
-        CLOSED
-    }
-
-    /** Who is told that the database may be in trouble. */
-    interface Losses {
-        void discarded(PhysicalConnection connection, CloseReason reason);
-
-        void refused(SQLException refusal);
-    }
+    /** The last attempt to open a connection, if it failed. */
+    record OpenFailure(Throwable cause, long nanos) {}
 
     Supply(
             PoolConfig config,
             Connector connector,
-            LeaseQueue<PhysicalConnection> queue,
             Events events,
             Clock clock,
-            Background background,
-            Losses losses) {
+            PoolThreads threads,
+            Alarm alarm,
+            Suspicion suspicion) {
         this.config = config;
         this.connector = connector;
-        this.queue = queue;
         this.events = events;
         this.clock = clock;
-        this.background = background;
-        this.losses = losses;
+        this.threads = threads;
+        this.alarm = alarm;
+        this.suspicion = suspicion;
         this.connects = new Semaphore(config.connectParallelism);
-        this.size = config.size;
-        this.target = config.size;
+        this.capacity = new Capacity(config.size);
+        this.queue = new LeaseQueue<>(config.maxWaiters, Clock::nanoTime, new Demand());
+    }
+
+    /** What the queue asks of the pool. */
+    private final class Demand implements LeaseQueue.Owner {
+        @Override
+        public void fillForWaiter() {
+            startFilling(false);
+        }
+
+        @Override
+        public void fillForLater() {
+            startFilling(true);
+        }
+
+        @Override
+        public void wake() {
+            alarm.ring();
+        }
+    }
+
+    LeaseQueue<PhysicalConnection> queue() {
+        return queue;
     }
 
     /** All that are open, leased ones included. */
@@ -86,68 +100,111 @@ final class Supply {
     }
 
     int size() {
-        return size;
+        return capacity.size();
     }
 
     /** How many there may be at present: fewer than the size while the server lets no more in. */
     int effectiveSize() {
-        return Math.min(size, limit);
+        return capacity.effectiveSize();
     }
 
     int opening() {
         return opening.get();
     }
 
-    /** Whether connections are being opened, reset, validated or closed. */
-    boolean isAtWork() {
-        return opening.get() > 0 || connections.stream().anyMatch(connection -> connection.isServiced);
-    }
-
-    int capacity() {
-        return capacity.get();
-    }
-
     boolean isSuspended() {
-        return state == State.SUSPENDED;
+        return capacity.isSuspended();
     }
 
     boolean isClosed() {
-        return state == State.CLOSED;
+        return capacity.isClosed();
+    }
+
+    /** Null while the database lets connections in. */
+    @Nullable
+    OpenFailure lastFailure() {
+        return lastFailure;
+    }
+
+    // The start
+
+    /**
+     * Opens {@code minIdle} connections: the first one alone, because if it fails, so would the others; then all others,
+     * {@code connectParallelism} at a time. Blocks until all are open or one has failed.
+     *
+     * @throws SQLException the first failure
+     */
+    void start(Lender lends) throws SQLException, InterruptedException {
+        lender = lends;
+        List<Permit> toOpen = new ArrayList<>();
+        for (int i = 0; i < config.size && capacity.add(); i++) {
+            if (i < config.minIdle) toOpen.add(permits.hold());
+            else queue.release();
+        }
+        var failure = new AtomicReference<@Nullable Throwable>();
+        var rest = new CountDownLatch(Math.max(0, toOpen.size() - 1));
+        for (int i = 0; i < toOpen.size(); i++) {
+            Permit permit = toOpen.get(i);
+            if (i == 0) {
+                openAtStart(permit, failure);
+            } else {
+                threads.start("open", () -> {
+                    try {
+                        openAtStart(permit, failure);
+                    } finally {
+                        rest.countDown();
+                    }
+                });
+            }
+        }
+        rest.await();
+        Throwable first = failure.get();
+        if (first instanceof SQLException e) throw e;
+        if (first != null)
+            throw new SQLException(config.name + ": cannot open a connection", Failures.UNABLE_TO_CONNECT, first);
+    }
+
+    /** Opens one, unless another attempt has failed. */
+    private void openAtStart(Permit permit, AtomicReference<@Nullable Throwable> failure) {
+        try (permit) {
+            connects.acquire();
+            try {
+                if (failure.get() == null) admit(login(), permit);
+            } finally {
+                connects.release();
+                if (!permit.isUsed()) release(permit); // so that no other thread tries to open a connection for it
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            String what = config.name + ": interrupted while opening the pool";
+            failure.compareAndSet(null, new SQLException(what, Failures.CONNECTION_EXCEPTION, e));
+        } catch (SQLException | RuntimeException | Error e) {
+            failure.compareAndSet(null, e);
+        }
     }
 
     // How many there shall be
 
-    /** Brings the first permits into circulation: the caller's, to open connections for. */
-    void begin(int permits) {
-        capacity.set(permits);
-    }
-
-    /** Takes permits out of circulation again that the caller has not used. */
-    void forgo(int permits) {
-        capacity.addAndGet(-permits);
-    }
-
     void resize(int newSize) {
-        size = newSize;
-        retarget();
+        capacity.resize(newSize);
+        adjust();
     }
 
     void suspend() {
-        aim(old -> old == State.OPEN ? State.SUSPENDED : old);
+        capacity.suspend();
         adjust();
     }
 
     void resume() {
-        aim(old -> old == State.SUSPENDED ? State.OPEN : old);
+        capacity.resume();
         adjust();
     }
 
     void close() {
-        aim(old -> State.CLOSED);
-        connector.close();
+        capacity.close();
         endBackOff();
         adjust();
-        if (capacity.get() == 0) closed.countDown();
+        countDownIfClosed();
     }
 
     /** Whether all sockets are closed; waits for it. */
@@ -155,251 +212,374 @@ final class Supply {
         return closed.await(nanos, TimeUnit.NANOSECONDS);
     }
 
-    /** Has every connection of now replaced, when it is idle or comes back. */
+    private void countDownIfClosed() {
+        if (isClosed() && capacity.expected() == 0) closed.countDown();
+    }
+
+    /** Every connection that is open now is replaced, when it is idle or comes back. */
     void refresh() {
         generation.incrementAndGet();
-    }
-
-    /** The server refused a connection because it has too many: live with those that are there. */
-    private void lower() {
-        int open = Math.max(1, connections.size());
-        if (open < effectiveSize()) events.lowered(open, size);
-        limit = open;
-        retarget();
-    }
-
-    /** Tries whether the server lets one more in, if it refused more. */
-    void raise() {
-        int more = connections.size() + 1;
-        if (more <= limit || limit == Integer.MAX_VALUE) return;
-        limit = more < size ? more : Integer.MAX_VALUE;
-        retarget();
-    }
-
-    private void retarget() {
-        aim(UnaryOperator.identity());
-        adjust();
-    }
-
-    /** Of several that change what the target depends on, the last one here has seen what the others changed. */
-    private synchronized void aim(UnaryOperator<State> change) {
-        state = change.apply(state);
-        target = state == State.OPEN ? effectiveSize() : 0;
+        alarm.ringForSweep();
     }
 
     /**
-     * Brings as many permits into or out of circulation as can be at once; the rest follows as leases end. Once a second
-     * as well: a free permit may have been in somebody's hand for a moment.
+     * Brings as many permits into or out of circulation as can be at once; the rest follows as leases end. Once a second as
+     * well, because a free permit may have been in a thread's hand for a moment.
      */
     void adjust() {
-        for (int i = capacity.get() - target; i > 0; i--) {
-            var idle = new ArrayList<PhysicalConnection>(1);
-            if (!queue.withdraw(idle::add)) break;
-            if (!idle.isEmpty()) discard(idle.getFirst(), surplusReason());
-            else if (!dropSurplus()) vacancy(); // the target has risen meanwhile; this thread opens nothing
-        }
-        for (int current = capacity.get(); current < target; current = capacity.get()) {
-            if (capacity.compareAndSet(current, current + 1)) background.run("open", this::settle);
+        boolean isFree = true;
+        while (isFree && capacity.hasSurplus()) isFree = dropIdle();
+        boolean isMissing = true;
+        while (isMissing) isMissing = addPermit();
+    }
+
+    /** Takes a free permit out of circulation, and closes the idle connection that belongs to it. False: none is free. */
+    private boolean dropIdle() {
+        try (Permit permit = permits.hold()) {
+            var idle = new AtomicReference<@Nullable PhysicalConnection>();
+            boolean isFree = queue.withdraw(idle::set);
+            PhysicalConnection connection = idle.get();
+            if (isFree && connection == null) {
+                if (!withdraw(permit)) release(permit);
+                return true;
+            }
+            permits.use(permit); // it stood for nothing, or the connection has the permit
+            if (connection != null) drop(connection);
+            return connection != null;
         }
     }
 
-    // Connections that come back
-
-    /** Makes a sound connection idle, or gives it to who waits, unless it is to go. */
-    void give(PhysicalConnection connection) {
-        if (capacity.get() > target) {
-            discard(connection, surplusReason());
-        } else if (connection.retired) {
-            discard(connection, CloseReason.RETIRED);
-        } else if (isStale(connection) && rotating.compareAndSet(false, true)) {
-            boolean isOld = connection.generation == generation.get();
-            discard(connection, isOld ? CloseReason.MAX_LIFETIME : CloseReason.RETIRED, this::rotateNext);
-        } else {
-            queue.give(connection);
-            if (capacity.get() > target)
-                adjust(); // the target fell meanwhile, and who lowered it may have looked too early
+    private void drop(PhysicalConnection connection) {
+        boolean passedOn = false;
+        try {
+            Fact why = capacity.surplus();
+            if (claim(connection, why)) discard(connection, why);
+            else give(connection);
+            passedOn = true;
+        } finally {
+            if (!passedOn) connection.abandon();
         }
+    }
+
+    /** Brings one more permit into circulation, and opens a connection for it if one is wanted. False: none is missing. */
+    private boolean addPermit() {
+        Permit permit = permits.hold();
+        boolean isAdded = capacity.add();
+        if (isAdded) startFilling(permit, false);
+        else permits.use(permit);
+        return isAdded;
+    }
+
+    /** Takes the permit out of circulation if there are too many. */
+    private boolean withdraw(Permit permit) {
+        boolean isWithdrawn = capacity.withdraw();
+        if (isWithdrawn) {
+            permits.use(permit);
+            countDownIfClosed();
+        }
+        return isWithdrawn;
+    }
+
+    /** The server refused a connection because it has too many: this permit waits, unless it is the only one. */
+    private boolean withhold(Permit permit) {
+        boolean isFirst = !capacity.isWithholding();
+        boolean isWithheld = capacity.withhold();
+        if (isWithheld) {
+            permits.use(permit);
+            events.happened(new Event.Withheld(capacity.effectiveSize(), size(), isFirst));
+        }
+        return isWithheld;
+    }
+
+    /** Tries whether the server lets one more in, if it refused some. Once a second. */
+    void raise() {
+        if (!capacity.isWithholding() || opening.get() > 0) return;
+        Permit permit = permits.hold();
+        if (capacity.readmit()) startFilling(permit, false);
+        else permits.use(permit);
+    }
+
+    // Connections in hand
+
+    /** What the pool's numbers say about a connection that is idle or comes back, as {@linkplain Fact#bit facts}. */
+    int facts(PhysicalConnection connection) {
+        int facts = capacity.hasSurplus() ? capacity.surplus().bit() : 0;
+        if (connection.isRetired()) facts |= Fact.RETIRED.bit();
+        if (connection.generation() != generation.get()) {
+            if (rotating.get() == null) facts |= Fact.OUTDATED.bit();
+        } else if (connection.expiresNanos() <= clock.coarseNanos()) {
+            if (rotating.get() == null && isExpired(connection)) facts |= Fact.EXPIRED.bit();
+        }
+        return facts;
     }
 
     /**
-     * Whether it is to be replaced. For its age alone that is done when nobody waits, while it has not reached the full
-     * lifetime, and never while the database lets nobody in: an old connection is better than none.
+     * For its age alone a connection is replaced when no caller waits, while it has not reached the full lifetime, and never
+     * while the database lets no connection in: an old connection is better than none.
      */
-    private boolean isStale(PhysicalConnection connection) {
-        if (connection.generation != generation.get()) return true;
-        long now = clock.coarseNanos();
-        return connection.expiresNanos <= now
-                && events.lastFailure() == null
-                && (queue.pending() == 0 || connection.openedNanos + config.maxLifetime.toNanos() <= now);
+    private boolean isExpired(PhysicalConnection connection) {
+        return lastFailure == null
+                && (queue.pending() == 0
+                        || connection.openedNanos() + config.maxLifetime.toNanos() <= clock.coarseNanos());
     }
 
-    private CloseReason surplusReason() {
-        return switch (state) {
-            case OPEN -> CloseReason.RESIZED;
-            case SUSPENDED -> CloseReason.SUSPENDED;
-            case CLOSED -> CloseReason.POOL_CLOSED;
+    /** Whether this connection is the one to close for this reason, of all to which it applies. */
+    boolean claim(PhysicalConnection connection, Fact why) {
+        return switch (why) {
+            case POOL_CLOSED, SUSPENDED, SURPLUS -> capacity.claim();
+            case OUTDATED, EXPIRED -> rotating.compareAndSet(null, connection); // one at a time
+            default -> true;
         };
     }
 
-    /** Takes a connection out of use: a thread of the pool closes it, and then decides what becomes of the permit. */
-    void discard(PhysicalConnection connection, CloseReason reason) {
-        discard(connection, reason, () -> {});
+    /** Makes a connection idle, or hands it to a waiting caller. If this throws, the caller still has the connection. */
+    void give(PhysicalConnection connection) {
+        queue.give(connection); // nothing may follow: the connection is not the caller's any longer
     }
 
-    private void discard(PhysicalConnection connection, CloseReason reason, Runnable afterwards) {
-        connection.endLease();
-        connection.isServiced = true;
-        losses.discarded(connection, reason);
-        background.run("close", () -> {
-            try {
-                try {
-                    connection.close(reason.leavesAStatementRunning());
-                } catch (SQLException | RuntimeException e) {
-                    events.closingFailed(e);
-                }
-                connections.remove(connection);
-                events.closed(connection, reason);
-            } finally {
-                try {
-                    settle();
-                } finally {
-                    afterwards.run();
-                }
-            }
-        });
+    /** Takes a connection out of use, which was claimed: a thread of the pool closes it, then sees to its permit. */
+    void discard(PhysicalConnection connection, Fact why) {
+        boolean isLeaving = why == Fact.POOL_CLOSED || why == Fact.SUSPENDED || why == Fact.SURPLUS;
+        CloseReason reason = why.reason();
+        if (reason == null) throw new IllegalStateException("bug: " + why + " closes nothing");
+        connection.idleToClosing(reason, isLeaving);
+        startClosing(connection);
     }
 
-    private void rotateNext() {
-        rotating.set(false);
-        if (connections.stream().anyMatch(this::isStale)) takeIdle().forEach(this::give);
-    }
-
-    /** Takes out all idle connections, to look at each and give it back. */
-    List<PhysicalConnection> takeIdle() {
-        List<PhysicalConnection> all = new ArrayList<>();
-        for (int i = connections.size(); i > 0; i--) {
-            PhysicalConnection idle = queue.takeIdle();
-            if (idle == null) break;
-            all.add(idle);
-        }
-        return all;
-    }
-
-    // Permits without a connection
-
-    /** Takes over a permit without a connection: one is opened if somebody waits. */
-    void vacancy() {
-        background.run("open", () -> open(false));
-    }
-
-    /** The same for a caller who does not wait, but may come again: one is opened in any case. */
-    void open() {
-        background.run("open", () -> open(true));
-    }
-
-    /** Decides what becomes of a permit without a connection. */
-    private void settle() {
-        if (dropSurplus()) return;
-        open(false);
-    }
-
-    /** Takes the caller's permit out of circulation if there are too many. */
-    private boolean dropSurplus() {
-        int current = capacity.get();
-        while (current > target) {
-            if (capacity.compareAndSet(current, current - 1)) {
-                if (current == 1 && state == State.CLOSED) closed.countDown();
-                return true;
-            }
-            current = capacity.get();
-        }
-        return false;
-    }
-
-    /** Holds a permit, and opens a connection for it as long as somebody wants one; {@code asked}: or tries once. */
-    private void open(boolean asked) {
-        PhysicalConnection connection = null;
-        opening.incrementAndGet();
+    private void startClosing(PhysicalConnection connection) {
+        boolean started = false;
         try {
-            for (int failures = 0; connection == null; failures++) {
-                if (failures > 0) backOff(failures - 1);
-                if (dropSurplus()) return;
-                if (!isWanted() && (failures > 0 || !asked)) {
-                    queue.release();
-                    return;
-                }
-                connection = tryOpen();
-            }
-        } catch (InterruptedException e) {
-            throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
+            threads.start("close", () -> close(connection));
+            started = true;
         } finally {
-            opening.decrementAndGet(); // before it counts as open, else others that open would find it enough
+            if (!started) connection.abandon();
         }
-        admit(connection);
-        give(connection);
-        raise();
-        endBackOff();
+    }
+
+    private void close(PhysicalConnection connection) {
+        boolean settled = false;
+        try {
+            try {
+                connection.session().close(connection.closeReason());
+            } catch (SQLException | RuntimeException | Error e) {
+                events.happened(new Event.ClosingFailed(e));
+            }
+            settle(connection);
+            settled = true;
+        } finally {
+            if (!settled) connection.abandon();
+        }
+    }
+
+    /** The socket is closed: the permit leaves circulation with the connection, or another connection is opened for it. */
+    private void settle(PhysicalConnection connection) {
+        try (Permit permit = permits.hold()) {
+            connection.closingToClosed();
+            connections.remove(connection);
+            Session session = connection.session();
+            events.happened(new Event.Closed(
+                    session.backendPid(), connection.closeReason(), connection.leases(), session.failure()));
+            if (connection.isLeaving()) {
+                permits.use(permit);
+                capacity.left();
+                countDownIfClosed();
+                adjust();
+            } else {
+                fill(permit, false);
+            }
+        } finally {
+            if (rotating.compareAndSet(connection, null)) alarm.ringForSweep();
+        }
+    }
+
+    // Permits in hand
+
+    private void release(Permit permit) {
+        permits.use(permit);
+        queue.release();
+    }
+
+    // The audit
+
+    /** How many permits must be found somewhere: in the queue, with a connection, or in hand. */
+    int expectedPermits() {
+        return capacity.expected();
+    }
+
+    /** How many permits threads of the pool have in hand. */
+    int permitsInHand() {
+        return permits.count();
+    }
+
+    /** Gives up a connection that is lost in the pool: closes its socket, and counts it no longer. */
+    void forget(PhysicalConnection connection) {
+        Session session = connection.session();
+        session.kill(new SQLException("the pool has lost track of this connection", Failures.CONNECTION_EXCEPTION));
+        connections.remove(connection);
+        events.happened(
+                new Event.Closed(session.backendPid(), CloseReason.LOST, connection.leases(), session.failure()));
+    }
+
+    /** Makes missing permits anew, or lets those that are too many leave. */
+    void correct(int missing) {
+        for (int i = 0; i < missing; i++) queue.release();
+        if (missing < 0) capacity.admitSurplus(-missing);
+        adjust();
+    }
+
+    /** Goes on with what threads of the pool have abandoned. For the housekeeper. */
+    void recover() {
+        permits.recover(permit -> startFilling(permit, false));
+        for (PhysicalConnection connection : connections) {
+            if (connection.isAbandoned() && connection.state() == PhysicalConnection.State.CLOSING) {
+                connection.recovered();
+                startClosing(connection);
+            }
+        }
+    }
+
+    /** As {@link #startFilling(Permit, boolean)} for a permit of the queue, which keeps it if this throws. */
+    private void startFilling(boolean isAsked) {
+        Permit permit = permits.hold();
+        boolean started = false;
+        try {
+            threads.start("open", () -> fill(permit, isAsked));
+            started = true;
+        } finally {
+            if (!started) permits.use(permit);
+        }
+    }
+
+    /** A thread of the pool opens a connection for the permit, if one is wanted. */
+    private void startFilling(Permit permit, boolean isAsked) {
+        boolean started = false;
+        try {
+            threads.start("open", () -> fill(permit, isAsked));
+            started = true;
+        } finally {
+            if (!started) permit.close();
+        }
+    }
+
+    /** Opens a connection for the permit as long as one is wanted; {@code isAsked}: tries once in any case. */
+    private void fill(Permit permit, boolean isAsked) {
+        try (permit) {
+            opening.incrementAndGet();
+            PhysicalConnection connection = null;
+            try {
+                for (int failures = 0; connection == null; failures++) {
+                    if (failures > 0) backOff(failures - 1);
+                    if (withdraw(permit)) return;
+                    if (!isWanted() && (failures > 0 || !isAsked)) {
+                        release(permit);
+                        return;
+                    }
+                    connection = tryOpen(permit);
+                    if (permit.isUsed()) return; // withheld
+                }
+            } catch (InterruptedException e) {
+                throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
+            } finally {
+                opening.decrementAndGet(); // before it counts as open, else other openers would find it enough
+            }
+            admit(connection, permit);
+            endBackOff();
+        }
     }
 
     private boolean isWanted() {
-        return queue.pending() > 0 || connections.size() + opening.get() <= Math.min(config.minIdle, size);
+        return queue.pending() > 0 || connections.size() + opening.get() <= Math.min(config.minIdle, size());
     }
 
     /** Waits 10 to 20 ms after the first failure, up to 1 s after many; not at all once the pool is closed. */
-    private void backOff(int failures) {
+    private void backOff(int failures) throws InterruptedException {
         long millis = Math.min(1_000, 20L << Math.min(failures, 10));
         millis = millis / 2 + ThreadLocalRandom.current().nextLong(millis / 2 + 1);
-        backingOff.add(Thread.currentThread()); // THEN look whether it is closed; who closes looks here after that
-        if (state != State.CLOSED) LockSupport.parkNanos(this, TimeUnit.MILLISECONDS.toNanos(millis));
-        backingOff.remove(Thread.currentThread());
+        long nanos = TimeUnit.MILLISECONDS.toNanos(millis);
+        backOffLock.lock();
+        try {
+            long before = backOffsEnded;
+            while (nanos > 0 && backOffsEnded == before && !isClosed()) nanos = backOffEnds.awaitNanos(nanos);
+        } finally {
+            backOffLock.unlock();
+        }
     }
 
-    /** The database lets connections in again, or nobody wants them any more. */
+    /** The database lets connections in again, or the pool is closed. */
     private void endBackOff() {
-        backingOff.forEach(LockSupport::unpark);
+        backOffLock.lock();
+        try {
+            backOffsEnded++;
+            backOffEnds.signalAll();
+        } finally {
+            backOffLock.unlock();
+        }
     }
 
-    private @Nullable PhysicalConnection tryOpen() throws InterruptedException {
+    private @Nullable PhysicalConnection tryOpen(Permit permit) throws InterruptedException {
         connects.acquire();
         long startNanos = Clock.nanoTime();
         try {
             return login();
         } catch (SQLException | RuntimeException | Error e) { // credentials and drivers are other people's code
-            if (state == State.CLOSED) return null;
-            events.openFailed(e);
-            if (e instanceof SQLException refusal) {
-                if ("53300".equals(refusal.getSQLState())) lower();
-                losses.refused(refusal);
-            }
-            // Nobody can give a connection back to those who have waited through the whole attempt.
-            if (connections.isEmpty()) queue.refuse(Refused.Reason.DATABASE_DOWN, startNanos);
+            if (!isClosed()) openFailed(e, permit, startNanos);
             return null;
         } finally {
             connects.release();
         }
     }
 
-    /** Opens a connection; it belongs to the caller, and counts. */
-    PhysicalConnection connect() throws SQLException {
-        PhysicalConnection connection = login();
-        admit(connection);
-        return connection;
+    private void openFailed(Throwable failure, Permit permit, long startNanos) {
+        boolean isFirst = lastFailure == null;
+        lastFailure = new OpenFailure(failure, Clock.nanoTime());
+        events.happened(new Event.OpenFailed(failure, isFirst));
+        boolean isWithheld = Failures.isState(failure, Failures.TOO_MANY_CONNECTIONS) && withhold(permit);
+        if (Failures.isState(failure, Failures.CANNOT_CONNECT_NOW)) {
+            suspicion.raise("the server is starting up or shutting down", connections);
+        }
+        // No lease can end in favour of those that have waited through the whole attempt.
+        if (!isWithheld && connections.isEmpty()) queue.refuse(Reason.DATABASE_DOWN, startNanos);
     }
 
     private PhysicalConnection login() throws SQLException {
         long startNanos = Clock.nanoTime();
         int current = generation.get();
-        var raw = connector.open();
+        Connector.Opened opened = connector.open();
         try {
-            return new PhysicalConnection(raw, config, startNanos, Clock.nanoTime(), current);
+            return new PhysicalConnection(
+                    new Session(opened, config),
+                    Objects.requireNonNull(lender),
+                    config.maxLifetime,
+                    startNanos,
+                    Clock.nanoTime(),
+                    current);
         } catch (SQLException | RuntimeException | Error e) {
-            raw.abort(); // it broke meanwhile, and nobody else knows of it
+            opened.abort(); // no other thread knows of it
             throw e;
         }
     }
 
-    private void admit(PhysicalConnection connection) {
-        connections.add(connection);
-        events.opened(connection, Duration.ofNanos(connection.openedNanos - connection.beganNanos));
+    /** The connection is open, and takes the permit over. */
+    private void admit(PhysicalConnection connection, Permit permit) {
+        boolean admitted = false;
+        try {
+            boolean isAfterFailure = lastFailure != null;
+            lastFailure = null;
+            events.happened(
+                    new Event.Opened(connection.session().backendPid(), connection.openingTook(), isAfterFailure));
+            connections.add(connection);
+            permits.use(permit);
+            admitted = true;
+        } finally {
+            if (!admitted) connection.session().kill(new SQLException("the pool could not take it over", "08000"));
+        }
+        connection.openingToIdle();
+        boolean given = false;
+        try {
+            give(connection);
+            given = true;
+        } finally {
+            if (!given) connection.abandon();
+        }
     }
 }

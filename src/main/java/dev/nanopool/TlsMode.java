@@ -1,5 +1,7 @@
 package dev.nanopool;
 
+import java.util.Arrays;
+
 /**
  * How the connection to the server is encrypted and whom it trusts; the names follow libpq's {@code sslmode}.
  *
@@ -38,6 +40,10 @@ public enum TlsMode {
      */
     public String sslmode() {
         return sslmode;
+    }
+
+    static boolean isSslmode(String text) {
+        return Arrays.stream(values()).anyMatch(mode -> mode.sslmode.equals(text));
     }
 
     /** The mode of an {@code sslmode}; {@code allow} is refused, since it promises nothing that PREFER does not. */

@@ -1,6 +1,7 @@
 package dev.nanopool;
 
-import dev.nanopool.PhysicalConnection.SqlAction;
+import dev.nanopool.Closing.Registration;
+import dev.nanopool.Session.SqlAction;
 import java.sql.SQLException;
 import java.sql.SQLTimeoutException;
 import java.time.Duration;
@@ -15,57 +16,56 @@ final class Watchdog {
 
     private static final Object IN_TIME = new Object();
 
-    /** Either it ends, or the housekeeper ends it and says why: who sets {@code end} first. */
-    private static final class Watch {
-        final PhysicalConnection connection;
-        final Thread thread = Thread.currentThread();
-        final long deadlineNanos = Clock.nanoTime() + PATIENCE.toNanos();
-        final AtomicReference<@Nullable Object> end = new AtomicReference<>();
+    private final Set<Watch> watches = ConcurrentHashMap.newKeySet();
+    private final Closing closing;
 
-        Watch(PhysicalConnection connection) {
-            this.connection = connection;
+    Watchdog(Closing closing) {
+        this.closing = closing;
+    }
+
+    /** Either the action ends in time, or the housekeeper ends it and says why: the first of them sets {@code end}. */
+    private static final class Watch {
+        private final Session session;
+        private final Thread thread = Thread.currentThread();
+        private final long deadlineNanos = Clock.nanoTime() + PATIENCE.toNanos();
+        private final AtomicReference<@Nullable Object> end = new AtomicReference<>();
+
+        Watch(Session session) {
+            this.session = session;
+        }
+
+        void end(SQLException why) {
+            if (!end.compareAndSet(null, why)) return;
+            session.kill(why);
+            thread.interrupt(); // it may wait for a lock of the driver
         }
     }
 
-    private final Set<Watch> watches = ConcurrentHashMap.newKeySet();
-    private volatile boolean closed;
-
-    /** Does it, on a thread of the pool. Returns why it failed, or null; blocks for 5 s at most. */
+    /** Runs the action on the calling thread, one of the pool's. Returns why it failed, or null; blocks for 5 s at most. */
     @Nullable
-    Throwable run(PhysicalConnection connection, SqlAction action) {
-        var watch = new Watch(connection);
-        watches.add(watch); // THEN look; who closes looks here after that
-        if (closed) end(watch, new SQLException("the pool is closed", "08003"));
+    Throwable run(Session session, SqlAction action) {
+        var watch = new Watch(session);
+        watches.add(watch);
         Throwable failure = null;
-        try {
+        try (Registration registered = closing.onClose(
+                () -> watch.end(new SQLException("the pool is closed", Failures.CONNECTION_DOES_NOT_EXIST)))) {
             action.run();
         } catch (SQLException | RuntimeException | Error e) {
             failure = e;
-            if (PhysicalConnection.isFatal(e)) connection.note(e);
+            session.note(e, true);
         }
         Object late = watch.end.compareAndExchange(null, IN_TIME);
         watches.remove(watch);
-        return failure != null ? failure : (Throwable) late; // whoever is late is being cut, if it is not yet
+        return late != null ? (Throwable) late : failure; // a late one is being cut, if it is not yet
     }
 
-    /** Cuts the connections that take too long. Called by the housekeeper: no I/O. */
+    /** Cuts the connections that take too long. For the housekeeper: no I/O. */
     void enforce(long nowNanos) {
         for (Watch watch : watches) {
             if (watch.deadlineNanos <= nowNanos) {
-                end(watch, new SQLTimeoutException("no answer within " + PATIENCE.toMillis() + " ms", "08000"));
+                watch.end(new SQLTimeoutException(
+                        "no answer within " + PATIENCE.toMillis() + " ms", Failures.CONNECTION_EXCEPTION));
             }
         }
-    }
-
-    /** Cuts all: what they undo or ask for is of no use any more. */
-    void close() {
-        closed = true;
-        for (Watch watch : watches) end(watch, new SQLException("the pool is closed", "08003"));
-    }
-
-    private static void end(Watch watch, SQLException why) {
-        if (!watch.end.compareAndSet(null, why)) return;
-        watch.connection.kill(why);
-        watch.thread.interrupt(); // it may wait for a lock of the driver
     }
 }

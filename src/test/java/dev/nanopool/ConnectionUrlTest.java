@@ -87,6 +87,8 @@ class ConnectionUrlTest {
             postgresql:///db?hostaddr=2001:db8::7      | [[2001:db8::7]:5432]
             postgresql:///db?host=                     | [localhost:5432]
             jdbc:postgresql://a:1/db?host=b&port=2     | [b:2]
+            jdbc:postgresql://a:1/db?PGHOST=b&PGPORT=2 | [b:2]
+            jdbc:postgresql://a:1/db?host=c&PGHOST=b   | [c:1]
             """)
     void hostAndPortParametersMustWinOverTheAddress(String text, String hosts) {
         ConnectionUrl url = ConnectionUrl.parse(text);
@@ -125,6 +127,9 @@ class ConnectionUrlTest {
             target_session_attrs=prefer-standby                  | targetServerType | preferSecondary
             targetServerType=preferPrimary                       | targetServerType | preferPrimary
             prepareThreshold=1                                   | prepareThreshold | 1
+            loggerLevel=OFF                                      | loggerLevel      | OFF
+            loggerFile=x                                         | loggerFile       | x
+            groupStartupParameters=true                          | groupStartupParameters | true
             """)
     void parameterMustBecomeTheDriversProperty(String parameters, String property, String value) {
         assertThat(ConnectionUrl.parse("postgresql://h/db?" + parameters).properties)
@@ -193,16 +198,29 @@ class ConnectionUrlTest {
             h/db                                       | must begin with postgresql://
             ''                                         | must begin with postgresql://
             postgresql:h/db                            | not with postgresql:
-            jdbc:mysql://h/db                          | not with jdbc:
+            jdbc:mysql://h/db                          | not with jdbc:mysql:
+            jdbc:postgres://h/db                       | jdbc:postgres: is no scheme of PostgreSQL's driver; write jdbc:postgresql:
+            jdbc:tc:postgresql:18:///db                | jdbc:tc: asks Testcontainers' driver for a container; make a PostgreSQLContainer, and pass its getJdbcUrl()
+            jdbc:p6spy:postgresql://h/db               | jdbc:p6spy: asks P6Spy's driver; write jdbc:postgresql: here
+            jdbc:otel:postgresql://h/db                | write jdbc:postgresql: here
+            jdbc:aws-wrapper:postgresql://h/db         | write jdbc:postgresql: here
+            jdbc-secretsmanager:postgresql://h/db      | use PoolConfig.credentials
+            jdbc:postgresql://h:${PGPORT}/db           | url: ${PGPORT} was not replaced; set that variable, or write its value
+            postgresql://${DB_HOST}/db                 | url: ${DB_HOST} was not replaced
+            postgresql://u:${s3cret}@h/db              | url: a placeholder ${...} was not replaced
+            jdbc:postgresql://h/db?user=${spring.user:me} | url: a placeholder ${...} was not replaced
             ' postgresql://h/db'                       | begins or ends with a blank
             'postgresql://h/db '                       | begins or ends with a blank
             jdbc:postgresql://u:p@h/db                 | no user:password@ part
-            postgresql://h/db?sslmdoe=require          | parameter "sslmdoe": unknown
-            postgresql://h/db?SSLMODE=require          | parameter "SSLMODE": unknown
+            postgresql://h/db?sslmdoe=require          | parameter "sslmdoe": unknown; did you mean sslmode?
+            postgresql://h/db?SSLMODE=require          | parameter "SSLMODE": unknown; did you mean sslmode?
+            jdbc:postgresql://h/db?user=u&password=p&prepareTreshold=3 | parameter "prepareTreshold": unknown; did you mean prepareThreshold?
             postgresql://h/db?connection_limit=5       | parameter "connection_limit": unknown
             postgresql://h/db?sslcrl=x                 | parameter "sslcrl": unknown
             postgresql://h/db?sslmode=allow            | sslmode: must be one of disable, prefer, require, verify-ca and verify-full
             postgresql://h/db?sslmode=                 | sslmode: must be one of
+            postgresql://h/db?ssl=require              | parameter "ssl": must be true or false; write sslmode=require
+            jdbc:postgresql://h/db?ssl=verify-full     | parameter "ssl": must be true or false; write sslmode=verify-full
             postgresql://h/db?ssl=yes                  | parameter "ssl": must be one of [, false, true]
             postgresql://h/db?requiressl=2             | parameter "requiressl": must be one of [0, 1]
             postgresql://h/db?target_session_attrs=rw  | parameter "target_session_attrs": must be one of [any, prefer-standby, primary, read-only, read-write, standby]
@@ -216,8 +234,6 @@ class ConnectionUrlTest {
             postgresql://h/db?passfile=x               | parameter "passfile": not supported: use PoolConfig.credentials
             postgresql://h/db?logUnclosedConnections=true | parameter "logUnclosedConnections": not supported
             postgresql://h/db?cleanupSavepoints=true   | parameter "cleanupSavepoints": not supported
-            postgresql://h/db?loggerFile=x             | parameter "loggerFile": not supported
-            postgresql://h/db?PGHOST=x                 | parameter "PGHOST": not supported: use host
             postgresql://a:1,b:2/db?host=c             | 2 ports for 1 hosts
             postgresql://a,b,c/db?port=1,2             | 2 ports for 3 hosts
             postgresql://h:0/db                        | port: must be a number from 1 to 65535

@@ -194,8 +194,10 @@ class PoolConfigTest {
     // A mistyped property would be ignored by the driver, and one that the pool sets would be lost.
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
-            prepareTreshold | is not a property of the driver; must be one of pgJDBC's, case included
-            SSLMODE         | is not a property of the driver; must be one of pgJDBC's, case included
+            prepareTreshold | is not a property of the driver; did you mean prepareThreshold?
+            bogus           | is not a property of the driver; must be one of pgJDBC's, case included
+            SSLMODE         | is set by the pool; use tls
+            serverName      | is set by the pool; use the URL
             user            | is set by the pool; use credentials
             password        | is set by the pool; use credentials
             ssl             | is set by the pool; use tls

@@ -1,11 +1,14 @@
 package dev.nanopool;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.nanopool.sql.Change;
 import dev.nanopool.testkit.FakeServer;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.ResultSet;
+import java.sql.SQLException;
 import java.sql.SQLWarning;
 import java.sql.Statement;
 import java.util.ArrayList;
@@ -64,7 +67,7 @@ class SessionStateTest {
                 + "/db?user=app&sslmode=disable&gssEncMode=disable&assumeMinServerVersion=12");
         open.addFirst(opened);
         connection = opened.unwrap(BaseConnection.class);
-        session = new SessionState(connection, ResetMode.TRACKED, false);
+        session = new SessionState(connection, ResetMode.TRACKED, false, "");
     }
 
     @BeforeEach
@@ -86,7 +89,7 @@ class SessionStateTest {
     }
 
     private void mode(ResetMode mode, boolean readOnlyInServer) throws Exception {
-        session = new SessionState(connection, mode, readOnlyInServer);
+        session = new SessionState(connection, mode, readOnlyInServer, "");
     }
 
     private String reset() throws Exception {
@@ -270,6 +273,7 @@ class SessionStateTest {
             search_path=a                   : RESET search_path|DISCARD TEMP
             application_name=a              : RESET application_name
             TimeZone=CET                    : RESET ALL|DISCARD TEMP
+            is_superuser=off                : RESET SESSION AUTHORIZATION|RESET ROLE
             session_authorization=a         : RESET SESSION AUTHORIZATION|RESET ROLE
             some_new_parameter=a            : RESET ALL|DISCARD TEMP
             """)
@@ -293,7 +297,6 @@ class SessionStateTest {
     @ValueSource(
             strings = {
                 "in_hot_standby=on",
-                "is_superuser=on",
                 "server_version=19.0",
                 "server_encoding=LATIN1",
                 "integer_datetimes=off",
@@ -403,6 +406,15 @@ class SessionStateTest {
         assertThat(session.isIrreversible()).isTrue();
     }
 
+    // Text that changes what no statement undoes costs the connection, unless the pool's user wants changes to stay.
+    @ParameterizedTest
+    @EnumSource(ResetMode.class)
+    void irreversibleTextMustBeRememberedUnlessChangesStay(ResetMode mode) throws Exception {
+        mode(mode, false);
+        session.sent("LOAD 'x'", Change.IRREVERSIBLE.bit());
+        assertThat(session.isIrreversible()).isEqualTo(mode != ResetMode.NONE);
+    }
+
     @Test
     void queryTimeoutMustBeTheDriversInNanoseconds() throws Exception {
         connection.setQueryTimeout(3);
@@ -421,11 +433,98 @@ class SessionStateTest {
         execute("BEGIN");
         assertKnown(null, null);
         reset();
-        assertKnown(Connection.TRANSACTION_READ_COMMITTED, "public");
-        session.changed(Change.ISOLATION);
+        assertKnown(Connection.TRANSACTION_READ_COMMITTED, null);
+        session.changingIsolation();
         assertKnown(null, null);
+        session.changedIsolation(Connection.TRANSACTION_SERIALIZABLE);
+        assertKnown(Connection.TRANSACTION_SERIALIZABLE, null);
         reset();
         assertKnown(null, null);
+    }
+
+    // Any session can create or drop a schema, so that the first one of the path is known for a moment only.
+    @Test
+    void schemaMustBeForgottenWithTheFirstText() throws Exception {
+        session.learnSchema("public");
+        session.sent("SELECT 1", 0);
+        assertKnown(null, null);
+        session.learnSchema("public");
+        assertKnown(null, null);
+        assertThat(session.resetLocally()).isTrue();
+        session.learnSchema("public");
+        assertThat(session.resetLocally()).isTrue();
+        assertKnown(null, null);
+    }
+
+    @Test
+    void nothingMustBeKnownAfterAReport() throws Exception {
+        session.learnIsolation(Connection.TRANSACTION_READ_COMMITTED);
+        session.learnSchema("public");
+        reports.put("SELECT f()", "TimeZone=CET");
+        execute("SELECT f()");
+        assertKnown(null, null);
+    }
+
+    // A level that JDBC has set back is no change, if it is known to be the one of the opening.
+    @Test
+    void isolationThatIsBackMustCostNothing() throws Exception {
+        session.learnIsolation(Connection.TRANSACTION_READ_COMMITTED);
+        setIsolation(Connection.TRANSACTION_SERIALIZABLE);
+        assertThat(session.resetLocally()).isFalse();
+        setIsolation(Connection.TRANSACTION_READ_COMMITTED);
+        assertThat(session.resetLocally()).isTrue();
+        assertKnown(Connection.TRANSACTION_READ_COMMITTED, null);
+        session.changingIsolation(); // and then it fails: what the level is, is not known
+        assertThat(session.resetLocally()).isFalse();
+    }
+
+    private void setIsolation(int level) {
+        session.changingIsolation();
+        session.changedIsolation(level);
+    }
+
+    @Test
+    void isolationThatMayNeverHaveBeenAnotherMustBeReset() throws Exception {
+        setIsolation(Connection.TRANSACTION_READ_COMMITTED);
+        assertThat(session.resetLocally()).as("nobody knows what it was").isFalse();
+    }
+
+    // What set the session up is undone as a whole, and made again after that.
+    @Test
+    void setUpMustBeRepeatedAfterAReset() throws Exception {
+        session = new SessionState(connection, ResetMode.TRACKED, false, "SET a = 1;SET b = 2");
+        execute("SELECT 1");
+        assertThat(session.resetLocally()).isTrue();
+        session.changed(Change.LISTEN);
+        assertThat(reset()).isEqualTo("BEGIN|" + EVERYTHING + "|COMMIT|SET a = 1|SET b = 2");
+    }
+
+    @Test
+    void setUpThatLeavesATransactionOpenMustFailTheReset() throws Exception {
+        session = new SessionState(connection, ResetMode.TRACKED, false, "BEGIN");
+        session.changed(Change.LISTEN);
+        assertThatThrownBy(session::reset)
+                .isInstanceOfSatisfying(
+                        SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("25001"));
+    }
+
+    @Test
+    void modeNoneMustNotRepeatTheSetUp() throws Exception {
+        session = new SessionState(connection, ResetMode.NONE, false, "SET a = 1");
+        session.changed(Change.SETTINGS);
+        assertThat(reset()).isEmpty();
+    }
+
+    // With backslashes in strings the text is not what it seems.
+    @Test
+    void sessionWithBackslashesInStringsMustBeResetAfterAnyUse() throws Exception {
+        reports.put("SELECT f()", "standard_conforming_strings=off");
+        execute("SELECT f()");
+        reset();
+        sent.clear();
+        execute("SELECT 1");
+        assertThat(session.resetLocally()).isFalse();
+        assertThat(reset()).isEqualTo(EVERYTHING);
     }
 
     private void assertKnown(@Nullable Integer isolation, @Nullable String schema) {

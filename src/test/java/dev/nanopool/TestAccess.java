@@ -1,13 +1,34 @@
 package dev.nanopool;
 
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.List;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 
 /** The one door through which tests of other packages see what is package-private. */
 public final class TestAccess {
+    private static final VarHandle IDLE_NANOS = field("idleNanos");
+    private static final VarHandle PROVEN_NANOS = field("provenNanos");
+
     private TestAccess() {}
+
+    private static VarHandle field(String name) {
+        try {
+            return MethodHandles.privateLookupIn(PhysicalConnection.class, MethodHandles.lookup())
+                    .findVarHandle(PhysicalConnection.class, name, long.class);
+        } catch (ReflectiveOperationException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
+    /** Faults of its own that the pool has noticed. */
+    public static long bugs(Pool pool) {
+        return pool.bugs();
+    }
 
     /** What must hold in a quiet pool: all permits free, each connection idle, nobody waiting. Empty if it does. */
     public static String imbalance(Pool pool) {
@@ -25,11 +46,17 @@ public final class TestAccess {
      * What makes the connection of that client look as if nobody had used it for some time, once the client is closed.
      */
     public static Consumer<Duration> aging(Connection client) throws SQLException {
-        PhysicalConnection connection = ((ClientConnection) client).physical();
+        PhysicalConnection connection = ((ClientConnection) client).connection();
         return time -> {
-            connection.idleNanos -= time.toNanos();
-            connection.provenNanos -= time.toNanos();
+            for (VarHandle field : List.of(IDLE_NANOS, PROVEN_NANOS)) {
+                field.setVolatile(connection, (long) field.getVolatile(connection) - time.toNanos());
+            }
         };
+    }
+
+    /** Whether a thread uses that client. */
+    public static BooleanSupplier isInside(Connection client) throws SQLException {
+        return ((ClientConnection) client).used()::isInside;
     }
 
     /** How many permits nobody holds, those of idle connections included. */

@@ -4,7 +4,7 @@ import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolStats;
 import dev.nanopool.demo.Bank.Transfer;
-import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
+import dev.nanopool.testkit.ChosenServer;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -24,7 +24,7 @@ import java.util.logging.Logger;
 /**
  * 10,000 virtual threads share 8 connections, each for one transfer between two accounts; half way one connection is
  * killed. Run by {@code mvn -q -Pdemo}; {@code -Ddemo.arguments=2000} for another number of threads. The server is the one
- * of {@code DATABASE_URL} if that is set, else an embedded one. The exit status is 0 if the books balance.
+ * that {@code NANOPOOL_TEST_URL} or {@code DATABASE_URL} chooses, else an embedded one. The exit status is 0 if the books balance.
  */
 public final class Demo implements AutoCloseable {
     private static final int CONNECTIONS = 8;
@@ -62,7 +62,8 @@ public final class Demo implements AutoCloseable {
         try (demo) {
             good = demo.run();
         } catch (Exception e) {
-            if (!demo.stopped) demo.display.line("FAILED: %s", e);
+            if (!demo.stopped)
+                demo.display.line("FAILED: %s", e instanceof ChosenServer.UnusableException ? e.getMessage() : e);
         }
         System.exit(good ? 0 : 1);
     }
@@ -94,15 +95,9 @@ public final class Demo implements AutoCloseable {
     }
 
     private String server() throws Exception {
-        String given = System.getenv("DATABASE_URL");
-        if (given != null && !given.isBlank()) {
-            display.line("server: the one of DATABASE_URL");
-            return given;
-        }
-        display.line("server: an embedded PostgreSQL");
-        EmbeddedPostgres server = open(
-                () -> EmbeddedPostgres.builder().setRegisterShutdownHook(false).start());
-        return "postgresql://postgres@localhost:" + server.getPort() + "/postgres";
+        ChosenServer server = open(ChosenServer::ofDemo);
+        display.line("server: %s", server);
+        return server.url();
     }
 
     /** One transfer per thread; meanwhile this one shows how far they are, and kills a connection half way. */

@@ -31,6 +31,7 @@ public final class PeekableSocket extends Socket {
     private final Socket socket = channel.socket();
     private final ByteBuffer one = ByteBuffer.allocate(1);
     private int peeked = NOTHING;
+    private volatile boolean reading; // a thread waits in a read
 
     /** What a look at an idle connection shows. */
     public enum Peek {
@@ -39,7 +40,9 @@ public final class PeekableSocket extends Socket {
         /** The server has said something that may be harmless: ask it. */
         DATA,
         /** The server has ended the session, or the network has. */
-        GONE
+        GONE,
+        /** A thread reads from the socket, which the caller took for idle. */
+        IN_USE
     }
 
     PeekableSocket() throws IOException {
@@ -60,6 +63,7 @@ public final class PeekableSocket extends Socket {
      * @return what it shows
      */
     public Peek peek() {
+        if (reading) return Peek.IN_USE; // the reader holds the lock that a switch of the mode needs
         if (peeked != NOTHING) return Peek.DATA;
         try {
             channel.configureBlocking(false);
@@ -97,7 +101,14 @@ public final class PeekableSocket extends Socket {
 
         @Override
         public int read(byte[] bytes, int offset, int length) throws IOException {
-            if (peeked == NOTHING || length == 0) return in.read(bytes, offset, length);
+            if (peeked == NOTHING || length == 0) {
+                reading = true;
+                try {
+                    return in.read(bytes, offset, length);
+                } finally {
+                    reading = false;
+                }
+            }
             bytes[offset] = (byte) peeked;
             peeked = NOTHING;
             return 1;

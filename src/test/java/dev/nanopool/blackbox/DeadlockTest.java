@@ -10,6 +10,7 @@ import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
+import java.sql.SQLException;
 import java.time.Duration;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CyclicBarrier;
@@ -94,16 +95,21 @@ class DeadlockTest extends PoolTestBase {
     void leaseThatAnotherThreadUsesMustNotCountAsWaiting() throws Exception {
         Pool pool = open(1);
         Connection handedOver = pool.client();
-        var asking = new CountDownLatch(1);
-        threads.start(() -> {
-            asking.countDown();
-            TestServer.execute(handedOver, "SELECT pg_sleep(0.5)");
-            handedOver.close();
-        });
-        assertThat(asking.await(10, TimeUnit.SECONDS)).isTrue();
-        Await.until("the query runs", () -> runs("pg_sleep(0.5)"));
-        try (Connection client = pool.client(Duration.ofSeconds(10))) {
-            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+        try (Connection direct = TestServer.direct()) {
+            TestServer.execute(direct, "SELECT pg_advisory_lock(4242)"); // the query lasts until this is given back
+            threads.start(() -> {
+                TestServer.execute(handedOver, "SELECT pg_advisory_lock(4242)");
+                handedOver.close();
+            });
+            Await.until("the query runs", () -> waitsForTheLock(direct));
+            threads.start(() -> {
+                Await.until("the owner waits", () -> pool.stats().pending() == 1);
+                TestServer.execute(direct, "SELECT pg_advisory_unlock(4242)");
+            });
+            try (Connection client = pool.client(Duration.ofMinutes(1))) {
+                assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+            }
+            threads.join();
         }
     }
 
@@ -125,13 +131,10 @@ class DeadlockTest extends PoolTestBase {
         }
     }
 
-    private static boolean runs(String sql) throws Exception {
-        try (Connection direct = TestServer.direct()) {
-            return TestServer.query(
-                            direct,
-                            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
-                                    + " AND query LIKE '%" + sql + "%'")
-                    .equals("1");
-        }
+    private static boolean waitsForTheLock(Connection direct) throws SQLException {
+        return TestServer.query(
+                        direct,
+                        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4242 AND NOT granted")
+                .equals("1");
     }
 }

@@ -140,8 +140,7 @@ class LeakTest extends PoolTestBase {
     void leaseOlderThanTheThresholdMustBeToldOfUnlessItWaitsForTheServer() throws Exception {
         Pool pool = open(1, Duration.ofSeconds(1));
         try (Connection client = pool.client()) {
-            TestServer.execute(client, "SELECT pg_sleep(2.5)");
-            assertThat(leaks).isEmpty();
+            waitForTheServer(client, Duration.ofMillis(2_500));
             Await.until("it is told", () -> !leaks.isEmpty());
         }
         assertThat(leaks).singleElement().satisfies(leak -> {
@@ -149,6 +148,21 @@ class LeakTest extends PoolTestBase {
             assertThat(leak.holder().heldFor()).isGreaterThan(Duration.ofMillis(900));
             assertThat(leak.holder().stack().toString()).contains("leaseOlderThanTheThreshold");
         });
+    }
+
+    /** Has the client wait for the server that long, while nothing may be told. */
+    private void waitForTheServer(Connection client, Duration time) throws Exception {
+        try (Connection direct = TestServer.direct()) {
+            TestServer.execute(direct, "SELECT pg_advisory_lock(4243)"); // the query lasts until this is given back
+            threads.start(() -> {
+                long start = System.nanoTime();
+                Await.until("time has passed", () -> System.nanoTime() - start >= time.toNanos());
+                assertThat(leaks).isEmpty();
+                TestServer.execute(direct, "SELECT pg_advisory_unlock(4243)");
+            });
+            TestServer.execute(client, "SELECT pg_advisory_lock(4243)");
+            threads.join();
+        }
     }
 
     // A statement alone keeps its client in use: whoever reads its rows has forgotten nothing.

@@ -12,6 +12,7 @@ import dev.nanopool.testkit.Certificates;
 import dev.nanopool.testkit.FakeServer;
 import dev.nanopool.testkit.FakeServer.Client;
 import dev.nanopool.testkit.FakeServer.Script;
+import dev.nanopool.testkit.Stopwatch;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -47,7 +48,8 @@ import org.postgresql.PGProperty;
 class MaliciousServerTest {
     private static final String PASSWORD = "open-sesame";
     private static final Duration TIMEOUT = Duration.ofSeconds(1);
-    private static final Duration LATE = Duration.ofSeconds(3); // what a busy machine may add
+    private static final Duration LATE = Duration.ofSeconds(3); // for all that comes after the deadline
+    private static final Duration LONG = Duration.ofSeconds(30); // for attempts that must end before their deadline
 
     // What servers ask for: pg_hba's password, md5, scram-sha-256.
     private static final int CLEARTEXT = 3;
@@ -89,9 +91,7 @@ class MaliciousServerTest {
                     client.welcome();
                     client.answerAll();
                 });
-                Pool pool = Pool.create(config(server, TlsMode.DISABLE)
-                        .connectTimeout(Duration.ofSeconds(30))
-                        .build())) {
+                Pool pool = Pool.create(config(server, TlsMode.DISABLE).build())) {
             pool.client().close();
         }
     }
@@ -123,17 +123,28 @@ class MaliciousServerTest {
         var config = PoolConfig.builder("postgresql://app:" + PASSWORD + "@localhost:" + server.port() + "/db")
                 .size(1)
                 .tls(mode)
-                .connectTimeout(TIMEOUT);
+                .connectTimeout(LONG);
         return mode == TlsMode.VERIFY_IDENTITY ? config.driverProperty("sslrootcert", root.toString()) : config;
     }
 
     /** Opening a pool must fail in time, leave no socket, and tell nobody the password. */
-    private void mustBeRefused(PoolConfig.Builder config, FakeServer server, String sign) throws Exception {
-        long start = System.nanoTime();
-        Throwable thrown = catchThrowable(() -> Pool.create(config.build()).close());
-        long took = System.nanoTime() - start;
+    private static void mustBeRefused(PoolConfig.Builder config, FakeServer server, String sign) throws Exception {
+        mustBeRefused(config, LONG, server, sign);
+    }
+
+    /** The same, by the deadline. */
+    private static void mustEndInTime(PoolConfig.Builder config, FakeServer server, String sign) throws Exception {
+        mustBeRefused(config.connectTimeout(TIMEOUT), TIMEOUT.plus(LATE), server, sign);
+    }
+
+    private static void mustBeRefused(PoolConfig.Builder config, Duration within, FakeServer server, String sign)
+            throws Exception {
+        Throwable thrown;
+        try (var stopwatch = Stopwatch.start()) {
+            thrown = catchThrowable(() -> Pool.create(config.build()).close());
+            assertThat(stopwatch.elapsed()).isLessThan(stopwatch.allowing(within));
+        }
         assertThat(thrown).isInstanceOf(SQLException.class);
-        assertThat(took).as("nanoseconds").isLessThan(TIMEOUT.plus(LATE).toNanos());
         var trace = new StringWriter();
         thrown.printStackTrace(new PrintWriter(trace));
         assertThat(trace.toString()).doesNotContain(PASSWORD).contains(sign);
@@ -211,7 +222,7 @@ class MaliciousServerTest {
     @EnumSource
     void openingMustEndInTime(Endless endless) throws Exception {
         try (var server = plain(endless.script)) {
-            mustBeRefused(config(server, TlsMode.DISABLE), server, endless.sign);
+            mustEndInTime(config(server, TlsMode.DISABLE), server, endless.sign);
         }
     }
 
@@ -222,7 +233,7 @@ class MaliciousServerTest {
             client.write('S');
             client.readAll();
         })) {
-            mustBeRefused(config(server, TlsMode.REQUIRE), server, "");
+            mustEndInTime(config(server, TlsMode.REQUIRE), server, "");
         }
     }
 
@@ -329,7 +340,8 @@ class MaliciousServerTest {
                     Statement statement = client.createStatement()) {
                 assertThat(statement.execute("SET x = 1")).isFalse();
             }
-            assertThat(server.clients()).isEqualTo(2);
+            // A statement that was left unfinished is cancelled, through a socket of its own.
+            assertThat(server.clients()).isBetween(2, 3);
             assertThat(server.failures()).isEmpty();
         }
     }

@@ -28,12 +28,18 @@ import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.logging.Handler;
+import java.util.logging.Level;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
 import javax.sql.DataSource;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.postgresql.PGConnection;
 
@@ -276,6 +282,41 @@ class NanoDataSourceTest extends PoolTestBase {
         assertThat(query(dataSource, "SHOW transaction_isolation")).isEqualTo("serializable");
     }
 
+    // HikariCP takes the number of java.sql.Connection as text, too.
+    @ParameterizedTest
+    @CsvSource({"1, read uncommitted", "2, read committed", "4, repeatable read", "8, serializable"})
+    void transactionIsolationMustTakeTheNumberOfJdbc(String number, String level) throws Exception {
+        NanoDataSource dataSource = dataSource();
+        dataSource.setMaximumPoolSize(1);
+        dataSource.setTransactionIsolation(number);
+        assertThat(dataSource.getTransactionIsolation()).isEqualTo(number);
+        assertThat(query(dataSource, "SHOW transaction_isolation")).isEqualTo(level);
+        try (Connection client = dataSource.getConnection()) {
+            assertThat(client.getTransactionIsolation()).isEqualTo(Integer.parseInt(number));
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"0", "3", "16", "", "-1", "TRANSACTION_8", "TRANSACTION_", "serial"})
+    void transactionIsolationMustRefuseAnythingElse(String text) {
+        NanoDataSource dataSource = dataSource();
+        assertThatThrownBy(() -> dataSource.setTransactionIsolation(text))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("\"" + text + "\" is not an isolation level");
+    }
+
+    // What PostgreSQLContainer.getJdbcUrl() gives, through each door.
+    @Test
+    void urlOfTestcontainersMustWork() throws Exception {
+        String plain = TestServer.jdbc(TestServer.url());
+        String url = plain + (plain.contains("?") ? "&" : "?") + "loggerLevel=OFF";
+        assertThat(query(dataSource(url), "SELECT 1")).isEqualTo("1");
+        try (Pool pool = Pool.create(url, TlsMode.PREFER, 1);
+                Connection client = pool.client()) {
+            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+        }
+    }
+
     // What is not committed is rolled back, and the next client begins as the first did.
     @Test
     void clientMustNotBeInAutoCommitModeWhenTheBeanSaysSo() throws Exception {
@@ -303,6 +344,113 @@ class NanoDataSourceTest extends PoolTestBase {
             } finally {
                 TestServer.execute(direct, "DROP TABLE IF EXISTS " + table);
             }
+        }
+    }
+
+    // A plain SELECT opens a transaction there, and its client need not commit: the pool counts it and warns of
+    // nothing.
+    @Test
+    void clientWithoutAutoCommitMustBeCountedWithoutAWarningWhenItDoesNotCommit() throws Exception {
+        NanoDataSource dataSource = dataSource();
+        dataSource.setMaximumPoolSize(1);
+        dataSource.setAutoCommit(false);
+        List<LogRecord> records = new CopyOnWriteArrayList<>();
+        try (var log = new CapturedLog(records)) {
+            assertThat(query(dataSource, "SELECT 1")).isEqualTo("1");
+            assertThat(query(dataSource, "SELECT 1")).isEqualTo("1");
+            try (Connection client = dataSource.getConnection()) {
+                client.setAutoCommit(true);
+                client.setAutoCommit(false); // the lease began without auto-commit all the same
+                TestServer.query(client, "SELECT 1");
+            }
+            Pool pool = dataSource.unwrap(Pool.class);
+            awaitBalance(pool);
+            assertThat(pool.stats().leftOpen()).isEqualTo(3);
+            assertThat(log.messages(Level.WARNING)).isEmpty();
+            assertThat(log.messages(Level.FINE))
+                    .filteredOn(text -> text.contains("without a commit"))
+                    .hasSize(3)
+                    .allMatch(text -> text.contains("NanoDataSourceTest"));
+            // The next lease of the same connection begins with auto-commit, and its caller begins the transaction.
+            try (Connection client = pool.client()) {
+                TestServer.execute(client, "BEGIN");
+            }
+            awaitBalance(pool);
+            assertThat(pool.stats().leftOpen()).isEqualTo(4);
+            assertThat(log.messages(Level.WARNING))
+                    .singleElement()
+                    .asString()
+                    .contains("closed in a transaction without a commit; closed at", "NanoDataSourceTest");
+        }
+    }
+
+    // What is written for MySQL has no effect here, and one line says so, however often the start is tried.
+    @Test
+    void recipeOfAnotherDriverMustBeWarnedOfOnce() throws Exception {
+        NanoDataSource dataSource;
+        try (ServerSocket server = silentServer()) {
+            dataSource = dataSource(server);
+        } // no server listens there
+        dataSource.addDataSourceProperty("cachePrepStmts", "true");
+        dataSource.addDataSourceProperty("prepStmtCacheSize", 250);
+        dataSource.addDataSourceProperty("prepStmtCacheSqlLimit", 2048);
+        dataSource.addDataSourceProperty("useServerPrepStmts", true);
+        dataSource.addDataSourceProperty("rewriteBatchedStatements", true);
+        List<LogRecord> records = new CopyOnWriteArrayList<>();
+        try (var log = new CapturedLog(records)) {
+            for (int i = 0; i < 2; i++) {
+                assertThatThrownBy(dataSource::getConnection).isInstanceOf(SQLException.class);
+            }
+            dataSource.setTlsMode(null);
+            dataSource.setJdbcUrl(TestServer.url());
+            assertThat(query(dataSource, "SELECT 1")).isEqualTo("1");
+            assertThat(log.messages(Level.WARNING))
+                    .filteredOn(text -> text.contains("another driver"))
+                    .singleElement()
+                    .asString()
+                    .contains("cachePrepStmts", "preparedStatementCacheQueries", "preparedStatementCacheSizeMiB")
+                    .contains("prepareThreshold", "reWriteBatchedInserts");
+        }
+        assertThatThrownBy(() -> dataSource().addDataSourceProperty("useSSL", true))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("sslmode=require");
+    }
+
+    /** What the pool logs, from DEBUG on. */
+    private static final class CapturedLog implements AutoCloseable {
+        private final Logger logger = Logger.getLogger("dev.nanopool");
+        private final List<LogRecord> records;
+        private final Handler handler = new Handler() {
+            @Override
+            public void publish(LogRecord entry) {
+                records.add(entry);
+            }
+
+            @Override
+            public void flush() {}
+
+            @Override
+            public void close() {}
+        };
+
+        CapturedLog(List<LogRecord> records) {
+            this.records = records;
+            handler.setLevel(Level.ALL);
+            logger.addHandler(handler);
+            logger.setLevel(Level.ALL);
+        }
+
+        List<String> messages(Level level) {
+            return records.stream()
+                    .filter(entry -> entry.getLevel().equals(level))
+                    .map(LogRecord::getMessage)
+                    .toList();
+        }
+
+        @Override
+        public void close() {
+            logger.removeHandler(handler);
+            logger.setLevel(null);
         }
     }
 
@@ -366,10 +514,11 @@ class NanoDataSourceTest extends PoolTestBase {
         NanoDataSource dataSource = dataSource();
         var properties = new Properties();
         properties.setProperty("prepareThreshold", "3");
-        properties.setProperty("cachePrepStmts", "true");
+        properties.setProperty("aplicationName", "x");
         assertThatThrownBy(() -> dataSource.setDataSourceProperties(properties))
                 .isInstanceOf(IllegalArgumentException.class)
-                .hasMessage("dataSourceProperties: \"cachePrepStmts\" is not a property of the driver");
+                .hasMessage("dataSourceProperties: \"aplicationName\" is not a property of the driver;"
+                        + " did you mean ApplicationName?");
         assertThat(dataSource.getDataSourceProperties()).isEmpty();
     }
 
@@ -398,7 +547,7 @@ class NanoDataSourceTest extends PoolTestBase {
         refused(
                 () -> dataSource.setTransactionIsolation("NONE"),
                 "transactionIsolation: \"NONE\" is not an isolation level; use READ_COMMITTED, REPEATABLE_READ,"
-                        + " SERIALIZABLE or READ_UNCOMMITTED");
+                        + " SERIALIZABLE or READ_UNCOMMITTED, or the number of java.sql.Connection: 2, 4, 8 or 1");
         refused(() -> new NanoDataSource().getConnection(), "jdbcUrl: is not set");
         dataSource.setMinimumIdle(3);
         refused(dataSource::getConnection, "minIdle: 3 is out of bounds; must be 0 to 2");
@@ -418,7 +567,7 @@ class NanoDataSourceTest extends PoolTestBase {
         for (NanoDataSource dataSource : Arrays.asList(started, fresh)) {
             dataSource.close();
             dataSource.close();
-            assertThat(sessions(dataSource)).isZero();
+            Await.until("the server's processes have ended", () -> sessions(dataSource) == 0);
             assertThatThrownBy(dataSource::getConnection)
                     .isInstanceOf(SQLNonTransientConnectionException.class)
                     .extracting(e -> ((SQLException) e).getSQLState())

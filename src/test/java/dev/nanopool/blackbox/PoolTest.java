@@ -12,6 +12,7 @@ import dev.nanopool.PoolStats;
 import dev.nanopool.TestAccess;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.Stopwatch;
 import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -21,18 +22,43 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
 import java.util.Queue;
 import java.util.Set;
+import java.util.concurrent.Callable;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.postgresql.PGConnection;
 
 class PoolTest extends PoolTestBase {
+    private static final Duration TIMEOUT = Duration.ofMillis(200);
+
+    /**
+     * Leases without waiting. The housekeeper takes idle connections out for a moment once a second, so a refusal means
+     * something only if it comes again.
+     */
+    private static Connection atOnce(Pool pool, Callable<Optional<Connection>> lease) throws Exception {
+        var leased = new AtomicReference<@Nullable Connection>();
+        Await.untilEmpty("a connection can be had", () -> {
+            try {
+                leased.set(lease.call().orElse(null));
+                return leased.get() != null ? "" : "none, " + pool.stats();
+            } catch (PoolExhaustedException e) {
+                return e.getMessage();
+            }
+        });
+        return Objects.requireNonNull(leased.get());
+    }
+
     private static int pid(Connection client) {
         return ((PGConnection) client).getBackendPID();
     }
@@ -69,30 +95,31 @@ class PoolTest extends PoolTestBase {
             }
         });
         held.await();
-        try {
-            long start = System.nanoTime();
-            assertThatThrownBy(() -> pool.client(Duration.ofMillis(200)))
-                    .isInstanceOfSatisfying(PoolExhaustedException.class, e -> {
-                        assertThat(e.getSQLState()).isEqualTo("08001");
-                        assertThat(e.verdict()).isEqualTo(Verdict.SLOW_HOLDERS);
-                        assertThat(e.stats())
-                                .isNotNull()
-                                .extracting(PoolStats::active)
-                                .isEqualTo(1);
-                        assertThat(e.holders()).singleElement().satisfies(holder -> {
-                            assertThat(holder.thread()).isEqualTo("#" + owner.threadId());
-                            assertThat(holder.stack()).isNotEmpty();
-                        });
-                        assertThat(e.getMessage())
-                                .matches(
-                                        "orders: no connection within 2\\d\\d ms \\(timeout 200 ms\\), place 1 in the line;"
-                                                + " max 1, active 1, idle 0, pending [01]; held for [2-4]\\d\\d ms by #"
-                                                + owner.threadId() + " at "
-                                                + PoolTest.class.getName().replace(".", "\\.")
-                                                + "\\.\\S+\\. SLOW_HOLDERS: .*");
-                    });
-            assertThat(Duration.ofNanos(System.nanoTime() - start))
-                    .isBetween(Duration.ofMillis(200), Duration.ofMillis(400));
+        try (var stopwatch = Stopwatch.start()) {
+            assertThatThrownBy(() -> pool.client(TIMEOUT)).isInstanceOfSatisfying(PoolExhaustedException.class, e -> {
+                assertThat(e.getSQLState()).isEqualTo("08001");
+                assertThat(e.verdict()).isEqualTo(Verdict.SLOW_HOLDERS);
+                assertThat(e.stats()).isNotNull().extracting(PoolStats::active).isEqualTo(1);
+                assertThat(e.holders()).singleElement().satisfies(holder -> {
+                    assertThat(holder.thread()).isEqualTo("#" + owner.threadId());
+                    assertThat(holder.stack()).isNotEmpty();
+                });
+                Matcher message = Pattern.compile(
+                                "orders: no connection within (\\d+) ms \\(timeout 200 ms\\), place 1 in the line;"
+                                        + " max 1, active 1, idle 0, pending [01]; held for (\\d+) ms by #"
+                                        + owner.threadId() + " at "
+                                        + PoolTest.class.getName().replace(".", "\\.")
+                                        + "\\.\\S+\\. SLOW_HOLDERS: .*")
+                        .matcher(e.getMessage());
+                assertThat(message.matches()).as(e.getMessage()).isTrue();
+                long waited = Long.parseLong(message.group(1));
+                long heldFor = Long.parseLong(message.group(2));
+                assertThat(waited).isGreaterThanOrEqualTo(TIMEOUT.toMillis());
+                assertThat(heldFor).isGreaterThanOrEqualTo(TIMEOUT.toMillis());
+                assertThat(Duration.ofMillis(Math.max(waited, heldFor)))
+                        .isLessThan(stopwatch.allowing(TIMEOUT.plus(TOLERANCE)));
+            });
+            assertThat(stopwatch.elapsed()).isBetween(TIMEOUT, stopwatch.allowing(TIMEOUT.plus(TOLERANCE)));
         } finally {
             refused.countDown();
         }
@@ -102,12 +129,12 @@ class PoolTest extends PoolTestBase {
     @Test
     void zeroTimeoutMustNotWait() throws Exception {
         Pool pool = open(1);
-        try (Connection held = pool.client(Duration.ZERO)) {
+        try (Connection held = atOnce(pool, () -> Optional.of(pool.client(Duration.ZERO)))) {
             assertThat(held).isNotNull();
             assertThatThrownBy(() -> pool.client(Duration.ZERO)).isInstanceOf(PoolExhaustedException.class);
             assertThat(pool.tryClient()).isEmpty();
         }
-        try (Connection again = pool.tryClient().orElseThrow()) {
+        try (Connection again = atOnce(pool, pool::tryClient)) {
             assertThat(TestServer.query(again, "SELECT 1")).isEqualTo("1");
         }
         assertThatThrownBy(() -> pool.client(Duration.ofMillis(-1)))
@@ -201,9 +228,10 @@ class PoolTest extends PoolTestBase {
     void closeMustNotWaitForTheCallersOwnLease() throws Exception {
         Pool pool = open(1);
         Connection held = pool.client();
-        long start = System.nanoTime();
-        assertThat(pool.close(Duration.ofMinutes(1))).isFalse();
-        assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(30));
+        try (var stopwatch = Stopwatch.start()) {
+            assertThat(pool.close(Duration.ofMinutes(1))).isFalse();
+            assertThat(stopwatch.elapsed()).isLessThan(Duration.ofSeconds(30));
+        }
         assertThat(held.isClosed()).isTrue();
     }
 
@@ -228,13 +256,10 @@ class PoolTest extends PoolTestBase {
             Thread.currentThread().interrupt();
             pool.close();
             assertThat(Thread.interrupted()).isTrue();
+            assertThat(threads("interrupted-close")).isEmpty();
         });
         threads.join();
         Await.until("no session is left", () -> TestServer.sessions("interrupted-close") == 0);
-        Await.until(
-                "no thread is left",
-                () -> Thread.getAllStackTraces().keySet().stream()
-                        .noneMatch(thread -> thread.getName().contains("interrupted-close")));
     }
 
     @Test
@@ -244,11 +269,14 @@ class PoolTest extends PoolTestBase {
                     Connection client = pool.client()) {
                 assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
             }
+            assertThat(threads("thread-test")).isEmpty();
         }
-        Await.until(
-                "no thread is left",
-                () -> Thread.getAllStackTraces().keySet().stream()
-                        .noneMatch(thread -> thread.getName().contains("thread-test")));
+    }
+
+    private static List<Thread> threads(String pool) {
+        return Thread.getAllStackTraces().keySet().stream()
+                .filter(thread -> thread.getName().startsWith("nanopool-" + pool))
+                .toList();
     }
 
     @Test
@@ -351,12 +379,12 @@ class PoolTest extends PoolTestBase {
         assertThat(pool.tryClient()).isEmpty();
         awaitBalance(pool);
         assertThat(pool.stats().idle()).isEqualTo(1);
-        try (Connection first = pool.client(Duration.ZERO)) {
+        try (Connection first = atOnce(pool, pool::tryClient)) {
             assertThatThrownBy(() -> pool.client(Duration.ZERO))
                     .isInstanceOf(PoolExhaustedException.class)
                     .hasMessageContaining("(timeout 0 ms); max 2");
             Await.until("another one is idle", () -> pool.stats().opened() == 2 && TestAccess.freePermits(pool) == 1);
-            pool.client(Duration.ZERO).close();
+            atOnce(pool, () -> Optional.of(pool.client(Duration.ZERO))).close();
             assertThat(TestServer.query(first, "SELECT 1")).isEqualTo("1");
         }
         assertThat(pool.stats().opened()).isEqualTo(2);
@@ -434,7 +462,8 @@ class PoolTest extends PoolTestBase {
         PoolStats stats = pool.stats();
         assertThat(stats.leasesGranted()).isEqualTo(10);
         assertThat(stats.opened()).isEqualTo(2);
-        assertThat(stats.waitMax()).isZero();
+        // A single one may have met the housekeeper, which takes idle connections out for a moment once a second.
+        assertThat(stats.waitP50()).isZero();
         assertThat(stats.idle()).isEqualTo(2);
     }
 

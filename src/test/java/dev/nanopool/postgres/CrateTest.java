@@ -8,6 +8,7 @@ import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolListener;
 import dev.nanopool.TlsMode;
 import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.Stopwatch;
 import dev.nanopool.testkit.TestServer;
 import java.net.InetAddress;
 import java.net.ServerSocket;
@@ -61,10 +62,11 @@ class CrateTest extends PoolTestBase {
                     .connectTimeout(Duration.ofMillis(500))
                     .size(4)
                     .build();
-            long start = System.nanoTime();
-            assertThatThrownBy(() -> Pool.create(config)).isInstanceOf(SQLException.class);
-            assertThat(Duration.ofNanos(System.nanoTime() - start))
-                    .isBetween(Duration.ofMillis(450), Duration.ofSeconds(3));
+            try (var stopwatch = Stopwatch.start()) {
+                assertThatThrownBy(() -> Pool.create(config)).isInstanceOf(SQLException.class);
+                assertThat(stopwatch.elapsed())
+                        .isBetween(Duration.ofMillis(450), stopwatch.allowing(Duration.ofSeconds(3)));
+            }
         }
     }
 
@@ -136,22 +138,38 @@ class CrateTest extends PoolTestBase {
         }
     }
 
-    // 128 tasks of 0.1 s over 4 connections: ideally 3.2 s.
+    // 128 tasks of 0.1 s over 4 connections take as long as over 4 connections without a pool, 32 tasks each.
     @Test
     void manyTasksMustShareFewConnectionsWithoutGaps() throws Exception {
         Pool pool = open(config().size(4).acquireTimeout(Duration.ofMinutes(1)));
-        long start = System.nanoTime();
-        for (int i = 0; i < 128; i++) {
-            threads.start(() -> {
-                try (Connection client = pool.client()) {
-                    TestServer.query(client, "SELECT pg_sleep(0.1)");
-                }
-            });
+        double best = Double.MAX_VALUE;
+        for (int round = 0;
+                round < 3 && best >= 1.15;
+                round++) { // other programs may want the processor in only one half
+            long start = System.nanoTime();
+            for (int i = 0; i < 4; i++) {
+                threads.start(() -> {
+                    try (Connection direct = TestServer.direct()) {
+                        for (int n = 0; n < 32; n++) TestServer.query(direct, "SELECT pg_sleep(0.1)");
+                    }
+                });
+            }
+            threads.join();
+            long middle = System.nanoTime();
+            for (int i = 0; i < 128; i++) {
+                threads.start(() -> {
+                    try (Connection client = pool.client()) {
+                        TestServer.query(client, "SELECT pg_sleep(0.1)");
+                    }
+                });
+            }
+            threads.join();
+            best = Math.min(best, (double) (System.nanoTime() - middle) / (middle - start));
         }
-        threads.join();
-        double ratio = (System.nanoTime() - start) / 3.2e9;
         System.getLogger("dev.nanopool.test")
-                .log(System.Logger.Level.INFO, "128 tasks over 4 connections: %.3f x ideal".formatted(ratio));
-        assertThat(ratio).isLessThan(1.15);
+                .log(
+                        System.Logger.Level.INFO,
+                        "128 tasks over 4 connections: %.3f x as without a pool".formatted(best));
+        assertThat(best).isLessThan(1.15);
     }
 }

@@ -86,8 +86,11 @@ class FailoverTest extends PoolTestBase {
     void poolOfThePrimaryMustFollowIt() throws Exception {
         onServer("CREATE TABLE written (n int)");
         try (EmbeddedServer standby = SERVER.standby()) {
-            Pool pool = open(config("postgresql://postgres@localhost:" + SERVER.port() + ",localhost:" + standby.port()
-                            + "/postgres?target_session_attrs=read-write")
+            Pool pool = open(config(SERVER.url()
+                                    .replaceFirst(
+                                            "/" + EmbeddedServer.DATABASE + "$",
+                                            ",localhost:" + standby.port() + "/" + EmbeddedServer.DATABASE)
+                            + "?target_session_attrs=read-write")
                     .size(4)
                     .listener(listener));
             try {
@@ -260,14 +263,16 @@ class FailoverTest extends PoolTestBase {
         }));
         List<Connection> clients = new ArrayList<>();
         for (int i = 0; i < 3; i++) clients.add(pool.client());
+        long start = System.nanoTime();
         assertThatThrownBy(() -> pool.client(Duration.ofSeconds(3)))
                 .isInstanceOf(PoolExhaustedException.class)
-                .hasMessageContaining("the server lets in 3 at present")
+                .hasMessageMatching(".* the server lets in [34] at present;.*") // 4: one more is just being tried
                 .cause()
                 .hasMessageContaining("too many connections");
-        assertThat(refused)
+        int seconds = (int) Duration.ofNanos(System.nanoTime() - start).toSeconds();
+        assertThat(List.copyOf(refused))
                 .as("first those that were on their way, then one a second")
-                .hasSizeBetween(2, 8)
+                .hasSizeBetween(2, 5 + seconds)
                 .allSatisfy(cause -> assertThat(cause)
                         .isInstanceOfSatisfying(
                                 SQLException.class,

@@ -22,6 +22,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.postgresql.PGConnection;
 import org.postgresql.core.BaseConnection;
@@ -76,6 +77,8 @@ class LeftoversTest {
             "SELECT set_config('statement_timeout', '88s', false)",
             "SELECT pg_catalog.set_config('role', 'leftovers_other', false)",
             "SELECT \"set_config\"('my.tenant', '43', false)",
+            "UPDATE pg_settings SET setting = '77000' WHERE name = 'statement_timeout'",
+            "SELECT 1 {fn \"}; SET work_mem = '7MB' --\"", // the driver drops the quote and the brace
             "LISTEN leftovers",
             "LISTEN \"Left Overs\"",
             "SELECT pg_advisory_lock(4711)",
@@ -159,6 +162,8 @@ class LeftoversTest {
             }
             // The driver's batches take one statement each, and none with a result.
             if (!text.startsWith("BEGIN")
+                    && !text.startsWith("UPDATE")
+                    && !text.startsWith("SELECT 1 {")
                     && !text.startsWith("SELECT set")
                     && !text.startsWith("SELECT p")
                     && !text.startsWith("SELECT \"")) {
@@ -381,6 +386,76 @@ class LeftoversTest {
                 assertThat(TestServer.query(client, "SHOW statement_timeout"))
                         .as("README says so")
                         .isEqualTo("99s");
+            }
+        }
+    }
+
+    // What no statement undoes costs the connection, so that the next lease sees nothing of it.
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            LOAD 'auto_explain'                                                         | SELECT count(*) FROM pg_settings WHERE name LIKE 'auto_explain.%'
+            SELECT pg_replication_origin_session_setup('leftovers_origin')              | SELECT count(*) WHERE pg_replication_origin_session_is_setup()
+            SELECT pg_create_physical_replication_slot('leftovers_slot', true, true)    | SELECT count(*) FROM pg_replication_slots
+            SELECT dblink_connect('leftovers', 'ADDRESS')                               | SELECT count(*) FROM unnest(dblink_get_connections()) c
+            """)
+    void changeThatNothingUndoesMustCostTheConnection(String deed, String trace) throws Exception {
+        try (Connection direct = java.sql.DriverManager.getConnection(TestServer.jdbc(TestServer.url()))) {
+            TestServer.execute(
+                    direct,
+                    "CREATE EXTENSION IF NOT EXISTS dblink; SELECT pg_replication_origin_create('leftovers_origin')");
+            // The server's own address, as it sees itself.
+            String port = "@127.0.0.1:" + TestServer.query(direct, "SHOW port") + "/";
+            String address = TestServer.url().replaceFirst("@[^/]*/", port);
+            try (Pool pool = Pool.create(config(TestServer.url(), ResetMode.TRACKED))) {
+                String pid;
+                try (Connection client = pool.client()) {
+                    pid = TestServer.query(client, "SELECT pg_backend_pid()");
+                    TestServer.execute(client, deed.replace("ADDRESS", address));
+                    assertThat(TestServer.query(client, trace)).isNotEqualTo("0");
+                }
+                try (Connection client = pool.client()) {
+                    assertThat(TestServer.query(client, trace)).isEqualTo("0");
+                    assertThat(TestServer.query(client, "SELECT pg_backend_pid()"))
+                            .isNotEqualTo(pid);
+                }
+            } finally {
+                TestServer.execute(
+                        direct, "SELECT pg_replication_origin_drop('leftovers_origin'); DROP EXTENSION dblink");
+            }
+        }
+    }
+
+    // In a session without standard strings a backslash hides the end of a string, and what follows it is a statement.
+    @Test
+    void settingBehindABackslashMustBeUndoneWhenStringsAreNotStandard() throws Exception {
+        PoolConfig config = PoolConfig.builder(TestServer.url())
+                .size(1)
+                .parameter("standard_conforming_strings", "off")
+                .parameter("statement_timeout", "66s")
+                .build();
+        try (Pool pool = Pool.create(config)) {
+            try (Connection client = pool.client()) {
+                TestServer.execute(client, "SELECT 'it\\'s'; SET statement_timeout = '80s'; SELECT 'x'");
+                assertThat(TestServer.query(client, "SHOW statement_timeout")).isEqualTo("80s");
+            }
+            try (Connection client = pool.client()) {
+                assertThat(TestServer.query(client, "SHOW statement_timeout")).isEqualTo("66s");
+            }
+        }
+    }
+
+    // A parameter that no start of a session has defined stays defined: README says so.
+    @Test
+    void undefinedParameterStaysEmptyAfterAReset() throws Exception {
+        try (Pool pool = Pool.create(config(TestServer.url(), ResetMode.ALWAYS))) {
+            try (Connection client = pool.client()) {
+                assertThat(TestServer.query(client, "SELECT current_setting('my.first', true) IS NULL"))
+                        .isEqualTo("t");
+                TestServer.execute(client, "SET my.first = '42'");
+            }
+            try (Connection client = pool.client()) {
+                assertThat(TestServer.query(client, "SELECT current_setting('my.first', true)"))
+                        .isEmpty();
             }
         }
     }

@@ -17,6 +17,7 @@ import dev.nanopool.testkit.EmbeddedServer.Stop;
 import dev.nanopool.testkit.FaultProxy;
 import dev.nanopool.testkit.FaultProxy.Fault;
 import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.Stopwatch;
 import dev.nanopool.testkit.TestServer;
 import java.nio.file.Path;
 import java.sql.Connection;
@@ -42,6 +43,8 @@ import org.postgresql.PGNotification;
 /** What may happen to idle connections, and that the next lease sees nothing of it. */
 class LivenessTest extends PoolTestBase {
     private static final int SIZE = 4;
+    private static final Duration DEADLINE = Duration.ofSeconds(2);
+    private static final Duration RECOVERY = Duration.ofSeconds(1);
 
     /** Longer than the pool trusts a connection that was given back; what dies within that time is nobody's fault. */
     private static final Duration UNTRUSTED = Duration.ofMillis(700);
@@ -117,7 +120,7 @@ class LivenessTest extends PoolTestBase {
             @Override
             PoolConfig.Builder configure(PoolConfig.Builder config) {
                 return config.parameter(
-                        "idle_session_timeout", UNTRUSTED.plusMillis(50).toMillis() + "ms");
+                        "idle_session_timeout", UNTRUSTED.multipliedBy(3).toMillis() + "ms");
             }
 
             @Override
@@ -249,6 +252,9 @@ class LivenessTest extends PoolTestBase {
             });
         }
         threads.join();
+        Await.until(
+                "all are found", () -> pool.stats().lost() >= 10); // those that were not lent, by the pool's own look
+        awaitBalance(pool);
         assertThat(pool.stats().lost()).isEqualTo(10);
     }
 
@@ -311,22 +317,26 @@ class LivenessTest extends PoolTestBase {
         for (Connection client : clients) client.close();
         aging.forEach(age -> age.accept(Duration.ofSeconds(31)));
         proxy.blackHole();
-        long start = System.nanoTime();
-        assertThatThrownBy(() -> pool.client(Duration.ofSeconds(2)))
-                .isInstanceOfSatisfying(
-                        PoolExhaustedException.class,
-                        e -> assertThat(e.verdict()).isEqualTo(Verdict.DATABASE_DOWN));
-        Duration took = Duration.ofNanos(System.nanoTime() - start);
-        assertThat(took).isBetween(Duration.ofSeconds(2), Duration.ofSeconds(2).plus(TOLERANCE));
+        Duration took;
+        try (var stopwatch = Stopwatch.start()) {
+            assertThatThrownBy(() -> pool.client(DEADLINE))
+                    .isInstanceOfSatisfying(
+                            PoolExhaustedException.class,
+                            e -> assertThat(e.verdict()).isEqualTo(Verdict.DATABASE_DOWN));
+            took = stopwatch.elapsed();
+            assertThat(took).isBetween(DEADLINE, stopwatch.allowing(DEADLINE.plus(TOLERANCE)));
+        }
         proxy.heal();
-        start = System.nanoTime();
-        useAll(pool);
-        Duration recovery = Duration.ofNanos(System.nanoTime() - start);
+        Duration recovery;
+        try (var stopwatch = Stopwatch.start()) {
+            useAll(pool);
+            recovery = stopwatch.elapsed();
+            assertThat(recovery).isLessThan(stopwatch.allowing(RECOVERY));
+        }
         System.getLogger("dev.nanopool.test")
                 .log(
                         System.Logger.Level.INFO,
                         "black hole: deadline of 2 s held to %d ms; recovery after %d ms"
-                                .formatted(took.toMillis() - 2_000, recovery.toMillis()));
-        assertThat(recovery).isLessThan(Duration.ofSeconds(1));
+                                .formatted(took.minus(DEADLINE).toMillis(), recovery.toMillis()));
     }
 }

@@ -86,7 +86,7 @@ class ResetTest extends PoolTestBase {
         try (FaultProxy proxy = new FaultProxy(TestServer.url());
                 Pool pool = Pool.create(proxy.url(), TlsMode.DISABLE, 1)) {
             for (String dirty : new String[] {
-                "SET work_mem = '2MB'", "LISTEN x", "SET ROLE postgres", "SELECT pg_advisory_lock(1)", "BEGIN"
+                "SET work_mem = '2MB'", "LISTEN x", "SET ROLE pg_monitor", "SELECT pg_advisory_lock(1)", "BEGIN"
             }) {
                 long before = proxy.roundTrips();
                 try (Connection client = pool.client()) {
@@ -108,7 +108,7 @@ class ResetTest extends PoolTestBase {
         }
     }
 
-    // Asked once, the isolation level and the schema of a clean session are known.
+    // The isolation level is asked once for the session, the schema once for a lease that sends no SQL.
     @Test
     void isolationAndSchemaMustBeAskedOnce() throws Exception {
         try (FaultProxy proxy = new FaultProxy(TestServer.url());
@@ -121,7 +121,8 @@ class ResetTest extends PoolTestBase {
             try (Connection client = pool.client()) {
                 assertThat(client.getTransactionIsolation()).isEqualTo(Connection.TRANSACTION_READ_COMMITTED);
                 assertThat(client.getSchema()).isEqualTo("public");
-                assertThat(proxy.roundTrips() - before).isZero();
+                assertThat(client.getSchema()).isEqualTo("public");
+                assertThat(proxy.roundTrips() - before).isEqualTo(1);
                 TestServer.execute(
                         client, "SET search_path = pg_catalog; SET default_transaction_isolation = 'serializable'");
                 assertThat(client.getSchema()).as("changed, so asked").isEqualTo("pg_catalog");
@@ -220,6 +221,33 @@ class ResetTest extends PoolTestBase {
         select(elsewhere);
         elsewhere.close();
         assertThat(told).hasSize(2).last().asString().contains("SELECT 1");
+    }
+
+    // The pool does not know what became of a transaction whose connection is lost, so that it says nothing of it.
+    @Test
+    void transactionOfALostConnectionMustNotBeTold() throws Exception {
+        Queue<String> told = new ConcurrentLinkedQueue<>();
+        Pool pool = open(config().size(1).listener(new PoolListener() {
+            @Override
+            public void transactionLeftOpen(String name, String site, String sql) {
+                told.add(site);
+            }
+        }));
+        try (Connection client = pool.client()) {
+            client.setAutoCommit(false);
+            select(client);
+            assertThatThrownBy(() -> TestServer.execute(client, "SELECT pg_terminate_backend(pg_backend_pid())"))
+                    .isInstanceOf(SQLException.class);
+        }
+        awaitBalance(pool);
+        assertThat(told).isEmpty();
+        assertThat(pool.stats().leftOpen()).isZero();
+        try (Connection client = pool.client()) {
+            client.setAutoCommit(false);
+            select(client);
+        }
+        assertThat(told).hasSize(1);
+        assertThat(pool.stats().leftOpen()).isEqualTo(1);
     }
 
     @Test
@@ -401,7 +429,8 @@ class ResetTest extends PoolTestBase {
             assertThat(select(client)).isEqualTo("1");
         }
         awaitBalance(pool);
-        assertThat(reasons).containsExactly(CloseReason.LOST);
+        assertThat(reasons).containsExactly(CloseReason.UNFINISHED);
+        assertThat(pool.stats().lost()).isZero();
     }
 
     // A cancel that races with the end of its statement never hits the next client's statement.

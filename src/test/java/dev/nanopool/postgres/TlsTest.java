@@ -8,8 +8,8 @@ import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.TlsMode;
 import dev.nanopool.testkit.Certificates;
+import dev.nanopool.testkit.EmbeddedServer;
 import dev.nanopool.testkit.TestServer;
-import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -21,7 +21,6 @@ import java.nio.file.Path;
 import java.security.cert.CertPathBuilderException;
 import java.security.cert.CertificateExpiredException;
 import java.sql.Connection;
-import java.sql.DriverManager;
 import java.sql.SQLException;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
@@ -78,7 +77,7 @@ class TlsTest {
     private static Path pem = Path.of("");
     private static Path pemKey = Path.of("");
     private static Path pkcs12 = Path.of("");
-    private static List<EmbeddedPostgres> servers = List.of();
+    private static List<EmbeddedServer> servers = List.of();
     private static int valid;
     private static int expired;
     private static int withoutTls;
@@ -94,35 +93,30 @@ class TlsTest {
         var good = CompletableFuture.supplyAsync(() -> server(certificates, "valid"));
         certificates.signExpiredServer("expired");
         certificates.signClient("by_certificate");
-        EmbeddedPostgres late = server(certificates, "expired");
+        EmbeddedServer late = server(certificates, "expired");
         root = certificates.root();
         pem = certificates.clientCertificate("by_certificate");
         pemKey = certificates.clientKey("by_certificate");
         pkcs12 = certificates.clientPkcs12("by_certificate");
         otherRoot = other.join();
         servers = List.of(plain.join(), good.join(), late);
-        withoutTls = servers.get(0).getPort();
-        valid = servers.get(1).getPort();
-        expired = servers.get(2).getPort();
+        withoutTls = servers.get(0).port();
+        valid = servers.get(1).port();
+        expired = servers.get(2).port();
     }
 
-    private static EmbeddedPostgres server(@Nullable Certificates certificates, String alias) {
-        try {
-            EmbeddedPostgres.Builder builder = EmbeddedPostgres.builder()
-                    .setDataDirectoryCustomizer(data -> prepare(data.toPath(), certificates, alias));
-            if (certificates != null) {
-                builder.setServerConfig("ssl", "on").setServerConfig("ssl_ca_file", "root.crt");
-            }
-            EmbeddedPostgres server = builder.start();
-            try (Connection direct =
-                    DriverManager.getConnection(server.getJdbcUrl("postgres", "postgres") + "&sslmode=disable")) {
-                for (String role : List.of("app", "wants_tls", "by_certificate")) {
-                    TestServer.execute(direct, "CREATE ROLE " + role + " LOGIN PASSWORD '" + PASSWORD + "'");
-                }
+    private static EmbeddedServer server(@Nullable Certificates certificates, String alias) {
+        EmbeddedServer server = EmbeddedServer.start(builder -> {
+            builder.setDataDirectoryCustomizer(data -> prepare(data.toPath(), certificates, alias));
+            return certificates == null
+                    ? builder
+                    : builder.setServerConfig("ssl", "on").setServerConfig("ssl_ca_file", "root.crt");
+        });
+        try (Connection direct = server.direct()) {
+            for (String role : List.of("app", "wants_tls", "by_certificate")) {
+                TestServer.execute(direct, "CREATE ROLE " + role + " LOGIN PASSWORD '" + PASSWORD + "'");
             }
             return server;
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
         } catch (SQLException e) {
             throw new IllegalStateException(e);
         }
@@ -133,7 +127,7 @@ class TlsTest {
             // A server without TLS does not start with certificates in this file.
             String ofTls = certificates == null ? "" : "hostssl all by_certificate samehost cert\n";
             Files.writeString(data.resolve("pg_hba.conf"), ofTls + """
-                    host    all postgres  samehost trust
+                    host    all nanopool  samehost trust
                     host    all app       samehost scram-sha-256
                     hostssl all wants_tls samehost scram-sha-256
                     """);
@@ -145,11 +139,12 @@ class TlsTest {
 
     @AfterAll
     static void stop() throws IOException {
-        for (EmbeddedPostgres server : servers) server.close();
+        for (EmbeddedServer server : servers) server.close();
     }
 
     private static String url(String user, String host, int port, String parameters) {
-        return "postgresql://" + user + ":" + encoded(PASSWORD) + "@" + host + ":" + port + "/postgres?" + parameters;
+        return "postgresql://" + user + ":" + encoded(PASSWORD) + "@" + host + ":" + port + "/"
+                + EmbeddedServer.DATABASE + "?" + parameters;
     }
 
     private static String encoded(Object text) {
@@ -220,7 +215,8 @@ class TlsTest {
     // refuses.
     @Test
     void clientCertificateMustLogIn() throws Exception {
-        String url = "postgresql://by_certificate@localhost:" + valid + "/postgres?sslrootcert=" + encoded(root);
+        String url = "postgresql://by_certificate@localhost:" + valid + "/" + EmbeddedServer.DATABASE + "?sslrootcert="
+                + encoded(root);
         String key = "&sslkey=" + encoded(pemKey) + "&pemKeyAlgorithm=EC";
         for (String certificate : List.of(
                 "&sslcert=" + encoded(pem) + key,

@@ -6,21 +6,21 @@ import java.util.concurrent.locks.LockSupport;
 
 /** Waits for a state that somebody else brings about, and says what was missing. */
 public final class Await {
-    private static final Duration PATIENCE = Duration.ofSeconds(20);
+    private static final Duration PATIENCE = Duration.ofSeconds(60);
 
     private Await() {}
 
-    /** Until the condition holds; fails after 20 s. */
+    /** Until the condition holds; fails after 60 s. */
     public static void until(String what, Callable<Boolean> condition) throws Exception {
         untilEmpty(what, () -> condition.call() ? "" : "it is not so");
     }
 
-    /** Until the complaint is empty; fails with it after 20 s. */
+    /** Until the complaint is empty; fails with it after 60 s. */
     public static void untilEmpty(String what, Callable<String> complaint) throws Exception {
         long deadline = System.nanoTime() + PATIENCE.toNanos();
         String last = complaint.call();
         while (!last.isEmpty()) {
-            if (System.nanoTime() - deadline > 0) throw new AssertionError("waited 20 s until " + what + ": " + last);
+            if (System.nanoTime() - deadline > 0) throw new AssertionError("waited 60 s until " + what + ": " + last);
             LockSupport.parkNanos(1_000_000);
             last = complaint.call();
         }

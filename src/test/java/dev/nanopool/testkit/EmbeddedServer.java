@@ -24,6 +24,13 @@ import java.util.stream.Stream;
  * the latest.
  */
 public final class EmbeddedServer implements AutoCloseable {
+    /** The superuser, as in compose.yaml; no role is named postgres. */
+    public static final String USER = "nanopool";
+
+    public static final String PASSWORD = "nanopool";
+
+    public static final String DATABASE = "nanopool";
+
     private final EmbeddedPostgres server;
     private final Path data;
 
@@ -49,28 +56,50 @@ public final class EmbeddedServer implements AutoCloseable {
     /** Starts a server of that configuration; its data directory is made here. */
     public static EmbeddedServer start(UnaryOperator<EmbeddedPostgres.Builder> configuration) {
         try {
-            return start(Files.createTempDirectory("nanopool-pg"), configuration);
+            EmbeddedServer server = start(Files.createTempDirectory("nanopool-pg"), configuration);
+            server.createDatabase();
+            return server;
         } catch (IOException e) {
             throw new UncheckedIOException(e);
+        } catch (SQLException e) {
+            throw new IllegalStateException(e);
         }
     }
 
     private static EmbeddedServer start(Path data, UnaryOperator<EmbeddedPostgres.Builder> configuration)
             throws IOException {
-        return new EmbeddedServer(
-                configuration
-                        .apply(EmbeddedPostgres.builder().setDataDirectory(data))
-                        .start(),
-                data);
+        Path password = Files.createTempFile("nanopool", ".password");
+        try {
+            Files.writeString(password, PASSWORD);
+            // These options of initdb go the way of the locale's; the last one of a name counts.
+            EmbeddedPostgres.Builder builder = EmbeddedPostgres.builder()
+                    .setDataDirectory(data)
+                    .setLocaleConfig("username", USER)
+                    .setLocaleConfig("pwfile", password.toString())
+                    .setLocaleConfig("auth-host", "scram-sha-256")
+                    .setConnectConfig("user", USER)
+                    .setConnectConfig("password", PASSWORD);
+            return new EmbeddedServer(configuration.apply(builder).start(), data);
+        } finally {
+            Files.delete(password);
+        }
+    }
+
+    private void createDatabase() throws SQLException {
+        String maintenance = "jdbc:postgresql://localhost:" + port() + "/postgres";
+        try (Connection direct = DriverManager.getConnection(maintenance, USER, PASSWORD)) {
+            TestServer.execute(direct, "CREATE DATABASE " + DATABASE);
+        }
     }
 
     /** A superuser's URL. */
     public String url() {
-        return url("postgres");
+        return url(USER + ":" + PASSWORD);
     }
 
+    /** The URL of another user, {@code user[:password]}. */
     public String url(String user) {
-        return "postgresql://" + user + "@localhost:" + port() + "/postgres";
+        return "postgresql://" + user + "@localhost:" + port() + "/" + DATABASE;
     }
 
     public int port() {
@@ -166,7 +195,8 @@ public final class EmbeddedServer implements AutoCloseable {
         Files.writeString(copy.resolve("standby.signal"), "");
         Files.writeString(
                 copy.resolve("postgresql.auto.conf"),
-                "primary_conninfo = 'host=localhost port=" + port() + " user=postgres'\n");
+                "primary_conninfo = 'host=localhost port=" + port() + " user=" + USER + " password=" + PASSWORD
+                        + "'\n");
         return start(copy, builder -> builder.setCleanDataDirectory(false)); // else it would be made anew
     }
 

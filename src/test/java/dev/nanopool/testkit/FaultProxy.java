@@ -39,6 +39,7 @@ public final class FaultProxy implements AutoCloseable {
     private final URI target;
     private final Set<Link> links = ConcurrentHashMap.newKeySet();
     private final AtomicLong roundTrips = new AtomicLong();
+    private final AtomicLong messages = new AtomicLong();
     private final AtomicInteger connecting = new AtomicInteger();
     private final AtomicInteger mostConnecting = new AtomicInteger();
     private ServerSocket server; // as the next one: of the test's thread
@@ -132,6 +133,11 @@ public final class FaultProxy implements AutoCloseable {
     /** As the protocol has them: each Sync and each simple Query is answered by one ReadyForQuery. */
     public long roundTrips() {
         return roundTrips.get();
+    }
+
+    /** How many messages clients have sent on connections without TLS. */
+    public long messages() {
+        return messages.get();
     }
 
     /** How many connections are open. */
@@ -328,6 +334,7 @@ public final class FaultProxy implements AutoCloseable {
         }
 
         private void request(char type, byte[] body, DataInputStream in, OutputStream out) throws IOException {
+            messages.incrementAndGet();
             pass();
             if (type == 'S' || type == 'Q') roundTrips.incrementAndGet();
             if (!requestsLost && !isStruck(type, body, in)) out.write(message(type, body));

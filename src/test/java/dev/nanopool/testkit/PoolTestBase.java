@@ -1,5 +1,7 @@
 package dev.nanopool.testkit;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.TestAccess;
@@ -9,6 +11,7 @@ import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.Callable;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Timeout;
@@ -74,12 +77,30 @@ public abstract class PoolTestBase {
         Await.untilEmpty("the pool is in balance", () -> TestAccess.imbalance(pool));
     }
 
+    /**
+     * The server must count no more sessions than that. A process that has been told to end counts until the machine lets it
+     * run.
+     */
+    protected static void assertSessionsAtMost(int most, Callable<Integer> sessions) throws Exception {
+        if (sessions.call() <= most) return;
+        try (var stopwatch = Stopwatch.start()) {
+            for (int count = sessions.call(); count > most; count = sessions.call()) {
+                assertThat(stopwatch.elapsed())
+                        .as("%d sessions instead of %d", count, most)
+                        .isLessThan(stopwatch.allowing(Duration.ZERO));
+            }
+        }
+    }
+
     @AfterEach
     protected void nothingMustBeLostOrLeft() throws Exception {
         threads.join();
         for (Pool pool : pools) {
             if (!TestAccess.isClosed(pool)) awaitBalance(pool);
             pool.close();
+            assertThat(TestAccess.bugs(pool))
+                    .as("bugs that the pool has noticed")
+                    .isZero();
         }
         for (FaultProxy proxy : proxies) proxy.close();
         for (String name : names) Await.until("no session is left", () -> TestServer.sessions(server(), name) == 0);

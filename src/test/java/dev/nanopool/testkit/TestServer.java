@@ -9,49 +9,36 @@ import java.sql.DriverManager;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 import java.util.jar.JarEntry;
 import java.util.jar.JarFile;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
-import org.testcontainers.DockerClientFactory;
-import org.testcontainers.containers.PostgreSQLContainer;
 
-/**
- * The PostgreSQL of the tests, one for the whole run: {@code NANOPOOL_TEST_URL} if set, else a container where a Docker
- * engine runs, else an embedded server. The log says which.
- */
+/** The PostgreSQL of the tests, one for the whole run: see {@link ChosenServer}. */
 public final class TestServer {
-    private static @Nullable String url;
+    private static final FutureTask<ChosenServer> CHOSEN = new FutureTask<>(ChosenServer::ofTests);
 
     private TestServer() {}
 
-    /** A URL with a superuser's credentials, in one of the forms that pools accept. */
-    public static synchronized String url() {
-        if (url == null) {
-            url = start();
-            System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, "test server: " + origin);
-        }
-        return url;
+    /** A URL with a superuser's credentials: {@code postgresql://user[:password]@host:port/database[?...]}. */
+    public static String url() {
+        return chosen().url();
     }
 
-    private static String origin = "";
-
-    private static String start() {
-        String given = System.getenv("NANOPOOL_TEST_URL");
-        if (given != null && !given.isBlank()) {
-            origin = "NANOPOOL_TEST_URL";
-            return given;
+    /** The server, which is tried once: each later call fails as the first one did. */
+    static ChosenServer chosen() {
+        CHOSEN.run();
+        try {
+            return CHOSEN.get();
+        } catch (ExecutionException e) {
+            if (e.getCause() instanceof ChosenServer.UnusableException unusable) throw unusable;
+            throw new IllegalStateException(e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException(e);
         }
-        if (DockerClientFactory.instance().isDockerAvailable()) {
-            origin = "Testcontainers, postgres:18";
-            @SuppressWarnings("resource") // stopped by Testcontainers when the JVM ends
-            var container = new PostgreSQLContainer<>("postgres:18");
-            container.start();
-            return "postgresql://" + container.getUsername() + ":" + container.getPassword() + "@" + container.getHost()
-                    + ":" + container.getFirstMappedPort() + "/" + container.getDatabaseName();
-        }
-        origin = "embedded PostgreSQL";
-        return EmbeddedServer.start().url();
     }
 
     /**
@@ -88,6 +75,7 @@ public final class TestServer {
         int at = rest.lastIndexOf('@');
         String[] user = rest.substring(0, Math.max(at, 0)).split(":", 2);
         String address = rest.substring(at + 1);
+        if (at < 0) return "jdbc:postgresql://" + address;
         return "jdbc:postgresql://" + address + (address.contains("?") ? "&" : "?") + "user=" + user[0]
                 + (user.length > 1 ? "&password=" + user[1] : "");
     }

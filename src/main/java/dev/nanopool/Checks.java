@@ -1,0 +1,289 @@
+package dev.nanopool;
+
+import dev.nanopool.Fate.Fact;
+import dev.nanopool.Session.SqlAction;
+import dev.nanopool.sql.Change;
+import java.sql.SQLException;
+import java.sql.SQLTimeoutException;
+import java.time.Duration;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Collects the facts about a connection in hand, and does what {@link Fate} answers. What can be seen without waiting is
+ * looked at by the thread that has the connection; what has to be asked of the server is asked on a thread of the pool, and a
+ * caller takes another connection meanwhile. Thread-safe, never blocks.
+ */
+final class Checks {
+    private static final long TRUSTED_NANOS = Duration.ofMillis(500).toNanos(); // idle for less: not looked at
+    private static final long ASKED_NANOS = Duration.ofSeconds(30).toNanos(); // idle for more: the server is asked
+    private static final long SECOND_NANOS = Duration.ofSeconds(1).toNanos();
+
+    private final Supply supply;
+    private final Watchdog watchdog;
+    private final Events events;
+    private final Clock clock;
+    private final PoolThreads threads;
+    private final Suspicion suspicion;
+    private final ServerRole role;
+    private final AtomicInteger validating = new AtomicInteger();
+    private volatile boolean inspecting; // the housekeeper has the idle connections in its hand
+    private final AtomicLong lostNanos = new AtomicLong(-SECOND_NANOS); // when the last one was lost
+    private final AtomicLong replacedNanos = new AtomicLong(-SECOND_NANOS); // when the last one was replaced for a stale cache
+
+    Checks(
+            Supply supply,
+            ServerRole role,
+            Watchdog watchdog,
+            Events events,
+            Clock clock,
+            PoolThreads threads,
+            Suspicion suspicion) {
+        this.supply = supply;
+        this.role = role;
+        this.watchdog = watchdog;
+        this.events = events;
+        this.clock = clock;
+        this.threads = threads;
+        this.suspicion = suspicion;
+    }
+
+    /** How many connections are being validated: a caller that waits for one of them does not wait for its turn. */
+    int validating() {
+        return validating.get() + (inspecting ? supply.size() : 0);
+    }
+
+    /** The housekeeper has the idle connections in its hand, until this is closed. */
+    interface Inspection extends AutoCloseable {
+        @Override
+        void close();
+    }
+
+    Inspection beginInspection() {
+        inspecting = true;
+        return () -> inspecting = false;
+    }
+
+    // An idle connection that is about to be lent
+
+    /** Whether an idle connection, in the hand of the caller, can be lent without a look. */
+    boolean isTrusted(PhysicalConnection connection) {
+        return clock.coarseNanos() - connection.idleNanos() < TRUSTED_NANOS && !suspicion.covers(connection);
+    }
+
+    /** Looks at a connection that is to be lent to a caller that waits; null: it was discarded or is being validated. */
+    @Nullable
+    PhysicalConnection inspected(PhysicalConnection connection) {
+        boolean mustBeAsked =
+                clock.coarseNanos() - connection.idleNanos() > ASKED_NANOS || suspicion.covers(connection);
+        return inspected(connection, mustBeAsked ? Fact.SUSPECT.bit() : 0);
+    }
+
+    /** The same for a caller that cannot wait for the server's answer: what looks alive is taken. */
+    @Nullable
+    PhysicalConnection inspectedAtOnce(PhysicalConnection connection) {
+        return inspected(connection, 0);
+    }
+
+    private @Nullable PhysicalConnection inspected(PhysicalConnection connection, int known) {
+        boolean decided = false;
+        try {
+            int facts = known | connection.session().facts() | peeked(connection.session(), true);
+            if (facts != 0) decide(connection, facts, null);
+            decided = true;
+            return facts == 0 ? connection : null;
+        } finally {
+            if (!decided) connection.abandon();
+        }
+    }
+
+    /** @param asks whether the server is asked if the socket cannot be looked at */
+    private static int peeked(Session session, boolean asks) {
+        if (!asks && !session.canPeek()) return 0;
+        return switch (session.peek()) {
+            case QUIET -> 0;
+            case DATA -> Fact.SUSPECT.bit();
+            case GONE -> Fact.LOST.bit();
+            case IN_USE -> Fact.BUSY.bit();
+        };
+    }
+
+    // An idle connection at which the housekeeper looks
+
+    /** Gives on an idle connection in hand if it looks alive; {@code facts}: what the caller knows of it. */
+    void inspectIdle(PhysicalConnection connection, int facts) {
+        boolean decided = false;
+        try {
+            Session session = connection.session();
+            decide(connection, facts | session.facts() | peeked(session, false) | standing(connection), null);
+            decided = true;
+        } finally {
+            if (!decided) connection.abandon();
+        }
+    }
+
+    // A connection that comes back
+
+    /** The lease has ended; {@code facts}: how. Gives the connection on, or does what must be done first. */
+    void returned(PhysicalConnection connection, @Nullable Usage usage, int facts) {
+        if (usage != null && usage.isBusy()) facts |= Fact.BUSY.bit();
+        if (facts == 0) {
+            Session session = connection.session();
+            facts = session.facts();
+            if (facts == 0) facts = undoLocally(session, usage) | session.facts() | standing(connection);
+        }
+        decide(connection, facts, usage);
+    }
+
+    /** Closes the lease's statements and undoes what needs no server. Answers whether something is left to undo. */
+    private static int undoLocally(Session session, @Nullable Usage usage) {
+        if (usage != null) {
+            // An object of the driver may be in use elsewhere, and hold the driver's lock: not on this thread.
+            if (session.state().isUnwrapped()) return Fact.CHANGED.bit();
+            usage.statements().close(failure -> session.note(failure, true));
+            if (usage.cancels() != null) return Fact.CHANGED.bit();
+        }
+        try {
+            return session.state().resetLocally() ? 0 : Fact.CHANGED.bit();
+        } catch (SQLException | RuntimeException e) {
+            session.note(e, true);
+            return Fact.CHANGED.bit();
+        }
+    }
+
+    // What the housekeeper finds abandoned
+
+    /** A thread has failed with this connection in its hand: all is undone, whatever it was. */
+    void recover(PhysicalConnection connection) {
+        PhysicalConnection.State state = connection.state();
+        if (state != PhysicalConnection.State.IDLE && state != PhysicalConnection.State.SERVICED) return;
+        connection.recovered();
+        boolean decided = false;
+        try {
+            if (state == PhysicalConnection.State.SERVICED) connection.servicedToIdle();
+            connection.session().state().changed(Change.UNWRAPPED);
+            decide(connection, connection.session().facts() | standing(connection) | Fact.CHANGED.bit(), null);
+            decided = true;
+        } finally {
+            if (!decided) connection.abandon();
+        }
+    }
+
+    // The fate
+
+    /** What the pool's state says about any connection. */
+    private int standing(PhysicalConnection connection) {
+        int facts = supply.facts(connection);
+        if (!role.isReportedBy(connection.session().connection())) facts |= Fact.WRONG_ROLE.bit();
+        boolean isDoubtful = connection.session().hasRefusedWrite() && role == ServerRole.PRIMARY;
+        return isDoubtful || suspicion.covers(connection) ? facts | Fact.SUSPECT.bit() : facts;
+    }
+
+    private void decide(PhysicalConnection connection, int facts, @Nullable Usage usage) {
+        switch (Fate.of(facts)) {
+            case GIVE_ON -> supply.give(connection);
+            case VALIDATE -> validate(connection);
+            case RESET -> reset(connection, usage);
+            case CLOSE -> {
+                Fact why = Fact.first(facts);
+                if (claim(connection, why)) close(connection, why);
+                else decide(connection, facts & ~why.bit(), usage);
+            }
+        }
+    }
+
+    private boolean claim(PhysicalConnection connection, Fact why) {
+        if (why != Fact.STALE_CACHE) return supply.claim(connection, why);
+        connection.session().forgiveStaleCache();
+        return isFirstInASecond(replacedNanos);
+    }
+
+    private static boolean isFirstInASecond(AtomicLong lastNanos) {
+        long now = Clock.nanoTime();
+        long last = lastNanos.get();
+        return now - last >= SECOND_NANOS && lastNanos.compareAndSet(last, now);
+    }
+
+    private void close(PhysicalConnection connection, Fact why) {
+        if (why == Fact.LOST) lost(connection);
+        if (why == Fact.WRONG_ROLE) suspicion.raise("the server has changed its role", supply.connections());
+        supply.discard(connection, why);
+    }
+
+    /** One lost connection is one; two within a second, or a crash, mean that others may be lost, too. */
+    private void lost(PhysicalConnection connection) {
+        Session session = connection.session();
+        boolean isExpected = suspicion.covers(connection);
+        events.happened(new Event.Lost(session.backendPid(), session.failure(), isExpected));
+        if (isExpected) return;
+        long now = Clock.nanoTime();
+        if (now - lostNanos.getAndSet(now) < SECOND_NANOS) {
+            suspicion.raise("several connections lost at once", supply.connections());
+        } else if (Failures.isState(session.failure(), Failures.CRASH_SHUTDOWN)) {
+            suspicion.raise("the server has crashed", supply.connections());
+        }
+    }
+
+    // What is asked of the server
+
+    private void validate(PhysicalConnection connection) {
+        Session session = connection.session();
+        validating.incrementAndGet(); // service() counts down, also if it cannot start
+        service(connection, "validate", Fact.LOST, () -> session.validate(role), validating::decrementAndGet);
+    }
+
+    private void reset(PhysicalConnection connection, @Nullable Usage usage) {
+        Session session = connection.session();
+        Usage.Cancels cancels = usage == null ? null : usage.cancels();
+        SqlAction undo = () -> {
+            if (usage != null) usage.statements().close(failure -> session.note(failure, true));
+            session.reset(cancels, Watchdog.PATIENCE);
+            events.happened(new Event.Reset());
+        };
+        service(connection, "reset", Fact.RESET_FAILED, undo, () -> {});
+    }
+
+    private void service(
+            PhysicalConnection connection, String what, Fact ifFailed, SqlAction action, Runnable afterwards) {
+        boolean started = false;
+        try {
+            connection.idleToServiced();
+            threads.start(what, () -> serve(connection, what, ifFailed, action, afterwards));
+            started = true;
+        } finally {
+            if (!started) {
+                afterwards.run();
+                connection.abandon();
+            }
+        }
+    }
+
+    private void serve(
+            PhysicalConnection connection, String what, Fact ifFailed, SqlAction action, Runnable afterwards) {
+        boolean decided = false;
+        try {
+            Session session = connection.session();
+            Throwable failure = watchdog.run(session, action);
+            int facts = session.facts();
+            if (failure == null) {
+                connection.proven(Clock.nanoTime());
+            } else {
+                events.happened(new Event.ServiceFailed(what, failure));
+                facts |= failed(failure, ifFailed);
+            }
+            connection.servicedToIdle();
+            afterwards.run();
+            decide(connection, facts | standing(connection), null);
+            decided = true;
+        } finally {
+            if (!decided) connection.abandon();
+        }
+    }
+
+    private int failed(Throwable failure, Fact ifFailed) {
+        if (Failures.isState(failure, Failures.READ_ONLY_SQL_TRANSACTION)) return Fact.WRONG_ROLE.bit();
+        boolean isLate = failure instanceof SQLTimeoutException && ifFailed == Fact.RESET_FAILED;
+        return isLate ? Fact.RESET_LATE.bit() : ifFailed.bit();
+    }
+}

@@ -1,0 +1,47 @@
+package dev.nanopool;
+
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * What must be ended when the pool closes: connection attempts, services, pauses between attempts. An action that was
+ * registered runs at most once, whether it is registered before or after the pool closes. Thread-safe, never blocks.
+ */
+final class Closing {
+    // A thread registers its action, THEN checks `closed`; close() sets `closed`, THEN takes the actions. So at least
+    // one
+    // of the two sees the other, and the removal from the set decides which one runs the action.
+    private final Set<Runnable> actions = ConcurrentHashMap.newKeySet();
+    private volatile boolean closed;
+
+    /** Ends a registration. */
+    interface Registration extends AutoCloseable {
+        @Override
+        void close();
+    }
+
+    /** Runs {@code action}, which must not block, when the pool closes, or at once if it is closed. */
+    Registration onClose(Runnable action) {
+        actions.add(action);
+        if (closed) run(action);
+        return () -> actions.remove(action);
+    }
+
+    boolean isClosed() {
+        return closed;
+    }
+
+    void close() {
+        closed = true;
+        runAll();
+    }
+
+    /** Runs all actions that are registered, without closing anything. */
+    private void runAll() {
+        actions.forEach(this::run);
+    }
+
+    private void run(Runnable action) {
+        if (actions.remove(action)) action.run();
+    }
+}

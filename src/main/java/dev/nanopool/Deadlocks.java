@@ -1,0 +1,75 @@
+package dev.nanopool;
+
+import dev.nanopool.queue.LeaseQueue;
+import dev.nanopool.queue.RefusedException.Reason;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Finds callers that wait for one another: every lease belongs to a thread that itself waits for another connection. If that
+ * has lasted for a second without any lease ending and without any statement, one of them is refused: the one whose deadline
+ * comes first, because it cannot be served before. Thread-safe, but for {@link #inspect}, which is the housekeeper's.
+ */
+final class Deadlocks {
+    private final Supply supply;
+    private final LeaseQueue<PhysicalConnection> queue;
+    private long seen; // what the leases had done at the last look, if there was a deadlock; else 0
+
+    Deadlocks(Supply supply) {
+        this.supply = supply;
+        this.queue = supply.queue();
+    }
+
+    /** Once a second. */
+    void inspect() {
+        List<Lease> leases = deadlocked();
+        long done = leases.isEmpty() ? 0 : 1;
+        for (PhysicalConnection connection : supply.connections()) done += connection.leases();
+        for (Lease lease : leases) done += entered(lease);
+        boolean hasLasted = !leases.isEmpty() && done == seen;
+        seen = leases.isEmpty() ? 0 : done;
+        if (!hasLasted) return;
+        Lease first = leases.getFirst();
+        for (Lease lease : leases) {
+            if (queue.deadlineOf(lease.owner()) < queue.deadlineOf(first.owner())) first = lease;
+        }
+        queue.refuse(Reason.DEADLOCK, first.owner());
+    }
+
+    private static int entered(Lease lease) {
+        Usage usage = lease.usage();
+        return usage == null ? 0 : usage.entered();
+    }
+
+    /** Whether all leases wait for one another, and the calling thread has one of them. */
+    boolean isPartOfOne() {
+        return deadlocked().stream().anyMatch(lease -> lease.owner() == Thread.currentThread()) || isLastOfOne();
+    }
+
+    /** The leases that wait for one another: all or none. */
+    private List<Lease> deadlocked() {
+        return waiting(false);
+    }
+
+    /** The calling thread has left the line by now, and all others wait. */
+    private boolean isLastOfOne() {
+        return waiting(true).stream().anyMatch(lease -> lease.owner() == Thread.currentThread());
+    }
+
+    private List<Lease> waiting(boolean countsCaller) {
+        List<Lease> leases = new ArrayList<>();
+        for (PhysicalConnection connection : supply.connections()) {
+            Lease lease = connection.lease();
+            if (lease == null || lease.client() == null || lease.isBusy()) return List.of(); // mostly the first
+            Usage usage = lease.usage();
+            if (usage != null && usage.isShared()) return List.of(); // another thread may give it back
+            leases.add(lease);
+        }
+        if (leases.size() < supply.size()) return List.of(); // one more may be opened
+        for (Lease lease : leases) {
+            boolean isCaller = countsCaller && lease.owner() == Thread.currentThread();
+            if (!isCaller && queue.deadlineOf(lease.owner()) == LeaseQueue.NOT_WAITING) return List.of();
+        }
+        return leases;
+    }
+}

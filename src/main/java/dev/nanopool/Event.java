@@ -1,0 +1,241 @@
+package dev.nanopool;
+
+import dev.nanopool.PoolExhaustedException.Holder;
+import java.lang.System.Logger.Level;
+import java.time.Duration;
+import org.jspecify.annotations.Nullable;
+
+/** Something that happened in a pool, as a value: counted, logged and reported to the listener by {@link Events}. */
+sealed interface Event {
+    /** The log level; {@link Level#OFF}: not logged. */
+    default Level level() {
+        return Level.DEBUG;
+    }
+
+    /** The line of the log, without the pool's name. */
+    default String line() {
+        return "";
+    }
+
+    /** What the log shows a stack of; null: nothing. */
+    default @Nullable Throwable stack() {
+        return null;
+    }
+
+    /**
+     * A connection was opened.
+     *
+     * @param afterFailure whether the attempt before had failed
+     */
+    record Opened(int backendPid, Duration took, boolean afterFailure) implements Event {
+        @Override
+        public Level level() {
+            return afterFailure ? Level.INFO : Level.DEBUG;
+        }
+
+        @Override
+        public String line() {
+            return "connection opened%s (backend %d) in %d ms"
+                    .formatted(afterFailure ? " again" : "", backendPid, took.toMillis());
+        }
+    }
+
+    /**
+     * An attempt to open a connection failed.
+     *
+     * @param isFirst whether the attempt before had succeeded: one warning for each series of failures
+     */
+    record OpenFailed(Throwable cause, boolean isFirst) implements Event {
+        @Override
+        public Level level() {
+            return isFirst ? Level.WARNING : Level.DEBUG;
+        }
+
+        @Override
+        public String line() {
+            return "opening a connection failed: " + cause.getMessage();
+        }
+    }
+
+    /** The server refused a connection because it has too many. */
+    record Withheld(int open, int size, boolean isFirst) implements Event {
+        @Override
+        public Level level() {
+            return isFirst ? Level.WARNING : Level.DEBUG;
+        }
+
+        @Override
+        public String line() {
+            return "the server lets in %d of %d connections; one more is tried each second".formatted(open, size);
+        }
+    }
+
+    /**
+     * A connection broke.
+     *
+     * @param isExpected whether the connection was doubted before, so that one line tells of all
+     */
+    record Lost(int backendPid, @Nullable Throwable cause, boolean isExpected) implements Event {
+        @Override
+        public Level level() {
+            return isExpected ? Level.DEBUG : Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return "connection lost (backend %d): %s"
+                    .formatted(backendPid, cause == null ? "the server or the network has ended it" : cause);
+        }
+    }
+
+    record Doubted(String why) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return why + ": asking all connections whether they are alive";
+        }
+    }
+
+    record Reset() implements Event {
+        @Override
+        public Level level() {
+            return Level.OFF;
+        }
+    }
+
+    record ServiceFailed(String what, Throwable cause) implements Event {
+        @Override
+        public String line() {
+            return what + " failed";
+        }
+
+        @Override
+        public Throwable stack() {
+            return cause;
+        }
+    }
+
+    record ClosingFailed(Throwable cause) implements Event {
+        @Override
+        public String line() {
+            return "closing a connection failed";
+        }
+
+        @Override
+        public Throwable stack() {
+            return cause;
+        }
+    }
+
+    record Closed(
+            int backendPid,
+            CloseReason reason,
+            long leases,
+            @Nullable Throwable cause) implements Event {
+        @Override
+        public String line() {
+            return "connection closed (backend %d): %s".formatted(backendPid, reason);
+        }
+    }
+
+    record NotClosed(int connections) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return "closed, but " + connections + " connections did not close in time";
+        }
+    }
+
+    record NotEnded(String thread) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return "closed, but the thread " + thread + " did not end in time";
+        }
+    }
+
+    /**
+     * A client was not closed.
+     *
+     * @param isKnown whether the lease was reported before, when it was a suspicion
+     */
+    record Leaked(Holder holder, boolean isCertain, boolean isKnown) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return "%s, leased %d ms ago by thread %s%s"
+                    .formatted(
+                            isCertain ? "a client was never closed and is taken back" : "a client may be leaked",
+                            holder.heldFor().toMillis(),
+                            holder.thread(),
+                            Stacks.at(holder.stack()));
+        }
+    }
+
+    /**
+     * A lease ended in an open transaction, without a commit. The line does not show the SQL text, which may hold secrets.
+     *
+     * @param isReported whether the caller began the transaction, and this is the first report of the place
+     */
+    record TransactionLeftOpen(String site, @Nullable String sql, boolean isReported) implements Event {
+        @Override
+        public Level level() {
+            return isReported ? Level.WARNING : Level.DEBUG;
+        }
+
+        @Override
+        public String line() {
+            return "a client was closed in a transaction without a commit; closed at " + site;
+        }
+    }
+
+    /** A caller left without a connection, for another reason than the pool's end. */
+    record Exhausted(PoolExhaustedException exception, boolean isTimeout) implements Event {
+        @Override
+        public Level level() {
+            return Level.OFF;
+        }
+    }
+
+    /** A caller was refused because the pool is closed. */
+    record RefusedClosed() implements Event {
+        @Override
+        public Level level() {
+            return Level.OFF;
+        }
+    }
+
+    /** A fault of the pool's own, which it has noticed and survived. */
+    record Bug(String what, @Nullable Throwable cause) implements Event {
+        @Override
+        public Level level() {
+            return Level.ERROR;
+        }
+
+        @Override
+        public String line() {
+            return "bug: " + what;
+        }
+
+        @Override
+        public @Nullable Throwable stack() {
+            return cause;
+        }
+    }
+}

@@ -1,0 +1,198 @@
+package dev.nanopool;
+
+import java.io.IOException;
+import java.nio.channels.ClosedByInterruptException;
+import java.sql.SQLException;
+import java.util.ArrayDeque;
+import java.util.Collections;
+import java.util.Deque;
+import java.util.IdentityHashMap;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import org.postgresql.util.PSQLException;
+import org.postgresql.util.ServerErrorMessage;
+
+/**
+ * The one table of what a failure means for the session, and the names of the SQLStates that the pool uses. Pure functions,
+ * without I/O.
+ */
+final class Failures {
+    /** Class 08: the connection itself. */
+    static final String CONNECTION_CLASS = "08";
+
+    static final String CONNECTION_EXCEPTION = "08000";
+    static final String UNABLE_TO_CONNECT = "08001";
+    static final String CONNECTION_DOES_NOT_EXIST = "08003";
+    static final String INVALID_PARAMETER_VALUE = "22023";
+    static final String ACTIVE_SQL_TRANSACTION = "25001";
+    static final String READ_ONLY_SQL_TRANSACTION = "25006";
+    static final String IN_FAILED_SQL_TRANSACTION = "25P02";
+    static final String IDLE_IN_TRANSACTION_SESSION_TIMEOUT = "25P03";
+    static final String TRANSACTION_TIMEOUT = "25P04";
+    static final String INVALID_PASSWORD = "28P01";
+    static final String INVALID_CATALOG_NAME = "3D000";
+    static final String INSUFFICIENT_PRIVILEGE = "42501";
+    static final String UNDEFINED_OBJECT = "42704";
+    static final String TOO_MANY_CONNECTIONS = "53300";
+    static final String OBJECT_NOT_IN_STATE = "55000";
+    static final String QUERY_CANCELED = "57014";
+    static final String ADMIN_SHUTDOWN = "57P01";
+    static final String CRASH_SHUTDOWN = "57P02";
+    static final String CANNOT_CONNECT_NOW = "57P03";
+    static final String DATABASE_DROPPED = "57P04";
+    static final String IDLE_SESSION_TIMEOUT = "57P05";
+    static final String INTERNAL_ERROR = "XX000";
+
+    /** The states that the server sends with severity FATAL only, for a severity in a language that is not known here. */
+    private static final Set<String> ENDS = Set.of(
+            IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            TRANSACTION_TIMEOUT,
+            ADMIN_SHUTDOWN,
+            CRASH_SHUTDOWN,
+            CANNOT_CONNECT_NOW,
+            DATABASE_DROPPED,
+            IDLE_SESSION_TIMEOUT);
+
+    /** The driver's code that writes and reads messages; in the rest of the driver, no message can be left unfinished. */
+    private static final String DRIVERS_PROTOCOL = "org.postgresql.core.v3.";
+
+    private static final String DRIVERS_SURFACE = "org.postgresql.jdbc.";
+
+    /** As many frames as a stack trace has at most, if the JVM is not told otherwise; the rest is missing. */
+    private static final int WHOLE_TRACE = 1_024;
+
+    /** What a failure means; of several failures in one chain the last one of this order decides. */
+    enum Kind {
+        /** The statement failed, or its arguments did. The session is sound. */
+        STATEMENT,
+        /**
+         * A cache of the session is stale for good: XX000, "cache lookup failed". The session is sound, and yet only a new one
+         * helps.
+         */
+        STALE_CACHE,
+        /** The server refuses to write (25006): the lease asked for it, or the server is a standby. */
+        READ_ONLY,
+        /** A cancel has hit the statement (57014). The session is sound, and another cancel may be under way. */
+        CANCELLED,
+        /** The driver or the caller's stream threw while a message was under way. Says nothing about the server. */
+        UNFINISHED,
+        /** An interrupt of the calling thread closed the socket. Says nothing about the server. */
+        INTERRUPTED,
+        /** The server has ended the session, or the network has. */
+        LOST;
+
+        /** Whether the connection must not be used any further. */
+        boolean endsSession() {
+            return compareTo(UNFINISHED) >= 0;
+        }
+    }
+
+    private Failures() {}
+
+    /** Whether it is an {@code SQLException} of that state. */
+    static boolean isState(@Nullable Throwable thrown, String state) {
+        return thrown instanceof SQLException exception && state.equals(exception.getSQLState());
+    }
+
+    /**
+     * What the failure means. The severity decides where the server has sent a message: FATAL and PANIC end the session,
+     * ERROR never does, whatever its class. Where there is no message of the server, the driver's class 08 ends the
+     * session. All failures of the chain count, causes and next exceptions.
+     *
+     * @param thrown what the driver, the pool or the caller's own code threw
+     * @param speaking whether it was thrown by a call that speaks to the server
+     */
+    static Kind kindOf(Throwable thrown, boolean speaking) {
+        if (!(thrown instanceof SQLException)) {
+            return speaking && mayLeaveAMessageUnfinished(thrown) ? Kind.UNFINISHED : Kind.STATEMENT;
+        }
+        Kind worst = Kind.STATEMENT;
+        Set<Throwable> seen = Collections.newSetFromMap(new IdentityHashMap<>()); // a chain may lead back into itself
+        Deque<Throwable> open = new ArrayDeque<>();
+        open.add(thrown);
+        for (Throwable each = open.poll(); each != null; each = open.poll()) {
+            if (!seen.add(each)) continue;
+            Kind kind = each instanceof SQLException exception ? kindOfOne(exception) : Kind.STATEMENT;
+            if (kind.compareTo(worst) > 0) worst = kind;
+            if (each.getCause() != null) open.add(each.getCause());
+            if (each instanceof SQLException exception && exception.getNextException() != null) {
+                open.add(exception.getNextException());
+            }
+        }
+        return worst;
+    }
+
+    private static Kind kindOfOne(SQLException exception) {
+        String state = exception.getSQLState();
+        ServerErrorMessage message =
+                exception instanceof PSQLException drivers ? drivers.getServerErrorMessage() : null;
+        if (message != null) return kindOfMessage(message, state);
+        if (state == null) return Kind.STATEMENT;
+        if (state.startsWith(CONNECTION_CLASS)) return kindOfConnectionFailure(exception);
+        return switch (state) {
+            case QUERY_CANCELED -> Kind.CANCELLED;
+            case READ_ONLY_SQL_TRANSACTION -> Kind.READ_ONLY;
+            default -> Kind.STATEMENT;
+        };
+    }
+
+    /** The severity comes in the language of {@code lc_messages}: where it is none of these, the state must do. */
+    private static Kind kindOfMessage(ServerErrorMessage message, @Nullable String state) {
+        String severity = message.getSeverity();
+        if ("FATAL".equals(severity) || "PANIC".equals(severity)) return Kind.LOST;
+        if (state == null) return Kind.STATEMENT;
+        if (!"ERROR".equals(severity) && ENDS.contains(state)) return Kind.LOST;
+        return switch (state) {
+            case QUERY_CANCELED -> Kind.CANCELLED;
+            case READ_ONLY_SQL_TRANSACTION -> Kind.READ_ONLY;
+            case INTERNAL_ERROR -> isStaleCache(message) ? Kind.STALE_CACHE : Kind.STATEMENT;
+            default -> Kind.STATEMENT;
+        };
+    }
+
+    /** Messages of internal errors are not translated. */
+    private static boolean isStaleCache(ServerErrorMessage message) {
+        String text = message.getMessage();
+        return text != null && text.contains("cache lookup failed");
+    }
+
+    private static Kind kindOfConnectionFailure(SQLException exception) {
+        if (isInterrupt(exception)) return Kind.INTERRUPTED;
+        return isOfACallersType(exception) ? Kind.STATEMENT : Kind.LOST;
+    }
+
+    /** A class of the caller that fails to read its value comes as 08006 from the driver, with that failure as cause. */
+    private static boolean isOfACallersType(SQLException exception) {
+        Throwable cause = exception.getCause();
+        if (cause == null || cause instanceof IOException || cause instanceof SQLException) return false;
+        StackTraceElement[] trace = exception.getStackTrace();
+        return trace.length > 0 && trace[0].getClassName().startsWith(DRIVERS_SURFACE);
+    }
+
+    /**
+     * What a caller's object throws before the driver has begun a message, such as {@code PGobject.getValue}, leaves none
+     * unfinished. The trace shows it, if it is whole and of this call; when in doubt, the message is unfinished.
+     */
+    private static boolean mayLeaveAMessageUnfinished(Throwable thrown) {
+        if (thrown instanceof Error) return true;
+        StackTraceElement[] trace = thrown.getStackTrace();
+        if (trace.length == 0 || trace.length >= WHOLE_TRACE) return true;
+        boolean isOfThisCall = false;
+        for (StackTraceElement frame : trace) {
+            if (frame.getClassName().startsWith(DRIVERS_PROTOCOL)) return true;
+            isOfThisCall |= frame.getClassName().startsWith(DRIVERS_SURFACE);
+        }
+        return !isOfThisCall;
+    }
+
+    /** Whether an interrupt of the thread that used the connection closed its socket. */
+    private static boolean isInterrupt(Throwable thrown) {
+        Set<Throwable> seen = Collections.newSetFromMap(new IdentityHashMap<>());
+        for (Throwable cause = thrown; cause != null && seen.add(cause); cause = cause.getCause()) {
+            if (cause instanceof ClosedByInterruptException || "Closed by interrupt".equals(cause.getMessage())) {
+                return true;
+            }
+        }
+        return false;
+    }
+}

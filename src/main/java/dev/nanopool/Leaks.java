@@ -1,0 +1,53 @@
+package dev.nanopool;
+
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Finds leases that will not end: one whose client no thread can reach is taken back, one that is merely suspicious is
+ * reported once. For the housekeeper.
+ */
+final class Leaks {
+    private final long thresholdNanos;
+    private final Events events;
+    private final PoolThreads threads;
+
+    Leaks(PoolConfig config, Events events, PoolThreads threads) {
+        this.thresholdNanos = config.leakThreshold.isZero() ? Long.MAX_VALUE : config.leakThreshold.toNanos();
+        this.events = events;
+        this.threads = threads;
+    }
+
+    /** Looks at one connection. */
+    void inspect(PhysicalConnection connection, long now) {
+        Lease.Lasting lease = connection.lastingLease();
+        if (lease == null) return;
+        boolean isForgotten = lease.client() == null;
+        // A thread that waits for the server is no leak.
+        if (isForgotten ? lease.usage().isInside() : lease.usage().isBusy()) return;
+        boolean isKnown = lease.isSuspected();
+        if (!isForgotten && (isKnown || !isSuspect(lease, now))) return;
+        PoolExhaustedException.Holder holder = Stacks.holder(lease, stack(lease));
+        if (isForgotten ? !takeBack(connection, lease) : !connection.isLeasedBy(lease)) return; // it ended meanwhile
+        lease.suspect();
+        // On a thread of its own, because the housekeeper must not wait for a listener.
+        threads.start("leak", () -> events.happened(new Event.Leaked(holder, isForgotten, isKnown)));
+    }
+
+    private boolean isSuspect(Lease lease, long now) {
+        return !lease.owner().isAlive() || now - lease.startNanos() >= thresholdNanos;
+    }
+
+    private static List<StackTraceElement> stack(Lease.Lasting lease) {
+        @Nullable Throwable leasedAt = lease.usage().leasedAt();
+        return List.of(
+                leasedAt != null ? leasedAt.getStackTrace() : lease.owner().getStackTrace());
+    }
+
+    /** Ends the lease of a client that no thread can reach. False: it has ended. */
+    private static boolean takeBack(PhysicalConnection connection, Lease lease) {
+        if (!connection.leasedToIdle(lease)) return false;
+        connection.lender().ended(connection, lease, 0);
+        return true;
+    }
+}

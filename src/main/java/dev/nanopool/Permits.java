@@ -1,0 +1,66 @@
+package dev.nanopool;
+
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
+
+/** The permits that threads of the pool have in hand. Thread-safe. */
+final class Permits {
+    private final Set<Permit> inHand = ConcurrentHashMap.newKeySet();
+
+    private enum State {
+        IN_HAND,
+        ABANDONED,
+        USED
+    }
+
+    /**
+     * The right to hold one connection, in the hand of a thread that has no connection for it. Used exactly once: it goes with
+     * a new connection, back to the queue, or out of circulation. A permit that its thread has not used is
+     * <em>abandoned</em>, and the housekeeper takes it over.
+     */
+    static final class Permit extends AtomicReference<State> implements AutoCloseable {
+        private static final long serialVersionUID = 1;
+
+        private Permit() {
+            super(State.IN_HAND);
+        }
+
+        boolean isUsed() {
+            return get() == State.USED;
+        }
+
+        /** Abandons the permit if it was not used. */
+        @Override
+        public void close() {
+            compareAndSet(State.IN_HAND, State.ABANDONED);
+        }
+    }
+
+    Permit hold() {
+        var permit = new Permit();
+        inHand.add(permit);
+        return permit;
+    }
+
+    /** To be called in the moment in which the permit passes on. */
+    void use(Permit permit) {
+        if (!permit.compareAndSet(State.IN_HAND, State.USED)) {
+            throw new IllegalStateException("bug: a permit is " + permit.get() + ", and is used");
+        }
+        inHand.remove(permit);
+    }
+
+    int count() {
+        return (int) inHand.stream().filter(permit -> !permit.isUsed()).count();
+    }
+
+    /** Takes each abandoned permit in hand, and passes it on. */
+    void recover(Consumer<Permit> next) {
+        inHand.removeIf(Permit::isUsed);
+        for (Permit permit : inHand) {
+            if (permit.compareAndSet(State.ABANDONED, State.IN_HAND)) next.accept(permit);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+package dev.nanopool;
+
+import dev.nanopool.Fate.Fact;
+import dev.nanopool.driver.PeekableSocket;
+import dev.nanopool.driver.PeekableSocket.Peek;
+import dev.nanopool.driver.PoolSocketFactory;
+import java.net.SocketTimeoutException;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.SQLTimeoutException;
+import java.sql.Statement;
+import java.time.Duration;
+import org.jspecify.annotations.Nullable;
+import org.postgresql.core.BaseConnection;
+
+/**
+ * The driver's side of a connection: its socket, its failures, and what a lease changed in it. Belongs to the lease or to the
+ * thread that has the connection in its hand; {@link #note}, {@link #kill} and the questions about failures are thread-safe.
+ */
+final class Session {
+    private final BaseConnection connection;
+    private final SessionState state;
+    private final int backendPid;
+    private final @Nullable PeekableSocket socket; // below TLS; null if the user has a socket factory of its own
+
+    private volatile @Nullable Throwable failure; // the first one after which the session must not be lent again
+    private volatile Fact ending = Fact.LOST; // what that failure means; written before it
+    private volatile boolean killed;
+    private volatile boolean staleCache; // the session repeats an internal error (XX000) for ever
+    private volatile boolean refusedWrite; // 25006: the lease's own doing, or the server is a standby now
+
+    Session(Connector.Opened opened, PoolConfig config) throws SQLException {
+        this.connection = opened.connection();
+        this.socket = opened.socket();
+        this.state = new SessionState(connection, config.resetMode, opened.readOnlyInServer(), opened.setUp());
+        this.backendPid = connection.getBackendPID();
+    }
+
+    /** Something to do with the driver. Blocks until the server has answered. */
+    interface SqlAction {
+        void run() throws SQLException;
+    }
+
+    BaseConnection connection() {
+        return connection;
+    }
+
+    SessionState state() {
+        return state;
+    }
+
+    int backendPid() {
+        return backendPid;
+    }
+
+    // Failures
+
+    /** Remembers what a call of the driver threw; {@code speaking}: whether that call speaks to the server. */
+    Failures.Kind note(Throwable thrown, boolean speaking) {
+        Failures.Kind kind = Failures.kindOf(thrown, speaking);
+        switch (kind) {
+            case STATEMENT, CANCELLED -> {}
+            case STALE_CACHE -> staleCache = true;
+            case READ_ONLY -> refusedWrite = true;
+            case INTERRUPTED -> fail(thrown, Fact.INTERRUPTED);
+            case UNFINISHED -> fail(thrown, Fact.UNFINISHED);
+            case LOST -> fail(thrown, Fact.LOST);
+        }
+        return kind;
+    }
+
+    /** Two threads that fail at the same moment may mix their reports; both mean the end. */
+    private void fail(Throwable thrown, Fact means) {
+        if (failure != null) return;
+        ending = means;
+        failure = thrown;
+    }
+
+    @Nullable
+    Throwable failure() {
+        return failure;
+    }
+
+    /** No I/O: whether a failure was seen, or the driver has closed the connection itself. */
+    boolean isBroken() {
+        if (failure != null) return true;
+        try {
+            return connection.isClosed();
+        } catch (SQLException e) {
+            Failures.Kind unused = note(e, true);
+            return true;
+        }
+    }
+
+    /** What is wrong with the session, as {@linkplain Fact#bit facts}. No I/O. */
+    int facts() {
+        int facts = isBroken() ? ending.bit() : 0;
+        if (state.isIrreversible()) facts |= Fact.IRREVERSIBLE.bit();
+        if (staleCache) facts |= Fact.STALE_CACHE.bit();
+        return facts;
+    }
+
+    boolean hasRefusedWrite() {
+        return refusedWrite;
+    }
+
+    /** The connection is kept all the same, until the next failure of this kind. */
+    void forgiveStaleCache() {
+        staleCache = false;
+    }
+
+    // What the pool asks
+
+    /** Looks at the idle connection's socket, without waiting; with a socket of the user's own nothing can be seen. */
+    Peek peek() {
+        return socket == null ? Peek.DATA : socket.peek();
+    }
+
+    boolean canPeek() {
+        return socket != null;
+    }
+
+    /** Asks the server whether it is there, and whether it takes writes if the role demands it: one round trip. */
+    void validate(ServerRole role) throws SQLException {
+        try (Statement statement = connection.createStatement()) {
+            statement.setQueryTimeout(0);
+            if (role != ServerRole.PRIMARY) {
+                statement.execute("");
+            } else {
+                try (ResultSet row = statement.executeQuery("SHOW transaction_read_only")) {
+                    if (row.next() && row.getString(1).equals("on")) {
+                        throw new SQLException("the server is not the primary any more", "25006");
+                    }
+                }
+            }
+        }
+        refusedWrite = false;
+    }
+
+    /** Undoes what a lease changed; first lets its late cancels pass, if there are any. One to three round trips. */
+    void reset(Usage.@Nullable Cancels cancels, Duration patience) throws SQLException {
+        if (cancels != null) {
+            cancels.await(patience);
+            try (Statement statement = connection.createStatement()) {
+                statement.execute(""); // for a late cancel to hit
+            } catch (SQLException e) {
+                if (Failures.kindOf(e, true) != Failures.Kind.CANCELLED) throw e;
+            }
+        }
+        state.reset();
+    }
+
+    // The end
+
+    /** Ends every read and write at once. Never blocks, because the socket is closed below TLS. */
+    void kill(SQLException why) {
+        killed = true;
+        fail(why, Fact.LOST);
+        PoolSocketFactory.close(socket);
+    }
+
+    /**
+     * Closes the connection: politely if it is sound, else its socket first, so that nothing can hang. Cancels the statement
+     * that the server may still execute, because nothing else would. Blocks while the server is told, up to the driver's
+     * {@code cancelSignalTimeout}.
+     */
+    void close(CloseReason reason) throws SQLException {
+        boolean givesUp = killed || reason.leavesAStatementRunning() || isTimeout(failure);
+        if (!givesUp && !isBroken()) {
+            connection.close();
+            return;
+        }
+        PoolSocketFactory.close(socket);
+        connection.abort(Runnable::run);
+        if (givesUp) connection.getQueryExecutor().sendQueryCancel(); // through a socket of its own
+    }
+
+    /** Whether this end gave up waiting for the server. */
+    private static boolean isTimeout(@Nullable Throwable thrown) {
+        for (Throwable cause = thrown; cause != null; cause = cause.getCause()) {
+            if (cause instanceof SocketTimeoutException || cause instanceof SQLTimeoutException) return true;
+        }
+        return false;
+    }
+}

@@ -1,0 +1,103 @@
+package dev.nanopool;
+
+import java.time.Duration;
+
+/** The end of a pool: waits for leases, ends those that stay, and waits until no socket and no thread is left. */
+final class Shutdown {
+    private static final Duration PATIENCE = Duration.ofSeconds(5); // beyond connectTimeout, for the server's answers
+    private static final Duration ENDING = Duration.ofSeconds(2); // for a thread that only has to notice its end
+    private static final long LOOK_NANOS = Duration.ofMillis(10).toNanos(); // how often close() checks its progress
+
+    private final PoolConfig config;
+    private final Supply supply;
+    private final Housekeeper housekeeper;
+    private final Closing closing;
+    private final PoolThreads threads;
+    private final Events events;
+
+    Shutdown(
+            PoolConfig config,
+            Supply supply,
+            Housekeeper housekeeper,
+            Closing closing,
+            PoolThreads threads,
+            Events events) {
+        this.config = config;
+        this.supply = supply;
+        this.housekeeper = housekeeper;
+        this.closing = closing;
+        this.threads = threads;
+        this.events = events;
+    }
+
+    /** Closes the pool; the contract is that of {@link Pool#close(Duration)}. */
+    boolean run(long drainNanos) {
+        supply.queue().close();
+        supply.close();
+        closing.close();
+        boolean drained = false;
+        boolean interrupted = Thread.interrupted(); // ends the waiting for leases, and nothing else
+        try {
+            drained = !interrupted && awaitLeases(drainNanos);
+        } catch (InterruptedException e) {
+            interrupted = true;
+        }
+        if (!awaitClosed(!drained))
+            events.happened(new Event.NotClosed(supply.connections().size()));
+        housekeeper.stop();
+        Thread running = threads.awaitEnd(ENDING);
+        if (running != null) events.happened(new Event.NotEnded(running.getName()));
+        if (interrupted) Thread.currentThread().interrupt();
+        return drained;
+    }
+
+    /** Waits until no lease is left but those of this thread. */
+    private boolean awaitLeases(long drainNanos) throws InterruptedException {
+        long deadline = Clock.nanoTime() + drainNanos;
+        while (!supply.awaitClosed(Math.clamp(deadline - Clock.nanoTime(), LOOK_NANOS / 10, LOOK_NANOS))) {
+            boolean mine = false;
+            boolean others = false;
+            boolean inHand = false; // on its way to a caller, or being looked at: soon known
+            for (PhysicalConnection connection : supply.connections()) {
+                Lease lease = connection.lease();
+                if (lease == null) inHand |= connection.state() == PhysicalConnection.State.IDLE;
+                else if (lease.owner() == Thread.currentThread()) mine = true;
+                else others = true;
+            }
+            if (!others && !inHand) return !mine;
+            if (Clock.nanoTime() - deadline >= (others ? 0 : 10 * LOOK_NANOS)) return false;
+            supply.adjust(); // closes what has become idle meanwhile
+        }
+        return true;
+    }
+
+    /**
+     * Waits until all sockets are closed; if {@code cuts}, ends every lease meanwhile. An interrupt does not end this
+     * waiting, because it is bounded; the flag is set at the end.
+     */
+    private boolean awaitClosed(boolean cuts) {
+        long deadline = Clock.nanoTime() + config.connectTimeout.plus(PATIENCE).toNanos();
+        boolean closed = false;
+        boolean interrupted = false;
+        do {
+            if (cuts) supply.connections().forEach(Shutdown::cut);
+            supply.adjust();
+            try {
+                closed = supply.awaitClosed(LOOK_NANOS);
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        } while (!closed && Clock.nanoTime() < deadline);
+        if (interrupted) Thread.currentThread().interrupt();
+        return closed;
+    }
+
+    private static void cut(PhysicalConnection connection) {
+        Lease lease = connection.lease();
+        if (lease == null) return;
+        Client client = lease.client();
+        if (client != null) client.cut();
+        else if (connection.leasedToIdle(lease))
+            connection.lender().ended(connection, lease, Fate.Fact.FORGOTTEN.bit());
+    }
+}

@@ -1,0 +1,39 @@
+package dev.nanopool;
+
+import dev.nanopool.PhysicalConnection.State;
+
+/** Reads the pool's numbers. Thread-safe, never blocks; walks the connections. */
+final class Statistics {
+    private final String pool;
+    private final Supply supply;
+    private final Counters counters;
+
+    Statistics(String pool, Supply supply, Counters counters) {
+        this.pool = pool;
+        this.supply = supply;
+        this.counters = counters;
+    }
+
+    PoolStats snapshot() {
+        int active = 0;
+        int idle = 0;
+        long leases = counters.pastLeases();
+        for (PhysicalConnection connection : supply.connections()) {
+            State state = connection.state();
+            if (state == State.LEASED) active++;
+            else if (state == State.IDLE) idle++;
+            leases += connection.leases();
+        }
+        var gauges = new PoolStats.Gauges(
+                pool, supply.size(), active, idle, supply.queue().pending(), supply.opening());
+        return new PoolStats(gauges, leases, counters);
+    }
+
+    /** Whether connections are being opened, reset, validated or closed. */
+    boolean isPoolAtWork() {
+        return supply.opening() > 0
+                || supply.connections().stream()
+                        .map(PhysicalConnection::state)
+                        .anyMatch(state -> state == State.SERVICED || state == State.CLOSING);
+    }
+}

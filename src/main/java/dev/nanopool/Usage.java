@@ -1,0 +1,150 @@
+package dev.nanopool;
+
+import dev.nanopool.Session.SqlAction;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a lease does with its connection: the threads inside it, its open statements, its COPY, its cancels. Made when the
+ * lease first needs it, and gone with the lease. Thread-safe; does not lead to the client, unless the client must be kept.
+ */
+final class Usage {
+    private static final VarHandle INSIDE;
+    private static final VarHandle CANCELS;
+
+    static {
+        try {
+            INSIDE = MethodHandles.lookup().findVarHandle(Usage.class, "inside", int.class);
+            CANCELS = MethodHandles.lookup().findVarHandle(Usage.class, "cancels", Cancels.class);
+        } catch (ReflectiveOperationException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
+    private final OpenStatements statements = new OpenStatements();
+    private volatile int inside; // threads that may wait for the server's answer
+    private int entered; // how often a thread entered; a lost update does no harm
+    private volatile boolean shared; // a thread other than the lease's own has entered
+    private volatile ClientCopy.@Nullable Progress copy; // the last COPY that the lease began
+    private volatile @Nullable Cancels cancels; // null: the lease sent no cancel
+    private boolean manualCommit; // the pool's configuration, and not the caller, begins transactions
+
+    @SuppressWarnings("UnusedVariable") // the reference is the purpose
+    private @Nullable Object kept; // keeps the client reachable while an object of the driver may be in use
+
+    private final @Nullable Throwable leasedAt;
+
+    /** The cancels of one lease. They share the lock; the quarantine takes it alone, and so waits for all of them. */
+    static final class Cancels {
+        private final ReadWriteLock underWay = new ReentrantReadWriteLock();
+
+        /** Waits until all cancels have been sent; SQLState 57014 if that takes longer than {@code patience}. */
+        void await(Duration patience) throws SQLException {
+            try {
+                if (!underWay.writeLock().tryLock(patience.toNanos(), TimeUnit.NANOSECONDS)) {
+                    throw new SQLException("a cancel is still under way", "57014");
+                }
+                underWay.writeLock().unlock();
+            } catch (InterruptedException e) {
+                throw new SQLException("interrupted while waiting for a cancel", "08000", e);
+            }
+        }
+    }
+
+    /** @param leasedAt where the lease began, if the pool traces leases */
+    Usage(@Nullable Throwable leasedAt) {
+        this.leasedAt = leasedAt;
+    }
+
+    /** A thread is about to call the driver. The caller checks afterwards whether the lease goes on. */
+    void enter(boolean isOwner) {
+        INSIDE.getAndAdd(this, 1);
+        entered++;
+        if (!isOwner && !shared) shared = true;
+    }
+
+    void exit() {
+        INSIDE.getAndAdd(this, -1);
+    }
+
+    /** Whether a thread may wait for the server's answer. */
+    boolean isInside() {
+        return inside != 0;
+    }
+
+    /** Whether the connection is in use: by a thread, or by a COPY that was left open. */
+    boolean isBusy() {
+        if (isInside()) return true; // first, because a thread that begins a COPY records it before it exits
+        ClientCopy.Progress last = copy;
+        return last != null && last.isOpen();
+    }
+
+    /** Whether a thread other than the lease's own has used the client, and so may give it back. */
+    boolean isShared() {
+        return shared;
+    }
+
+    /** How often a thread has entered. */
+    int entered() {
+        return entered;
+    }
+
+    OpenStatements statements() {
+        return statements;
+    }
+
+    void beginWithoutAutoCommit() {
+        manualCommit = true;
+    }
+
+    /** Whether the pool's configuration, and not the caller, begins transactions. */
+    boolean isManualCommit() {
+        return manualCommit;
+    }
+
+    void begin(ClientCopy.Progress begun) {
+        copy = begun;
+    }
+
+    void keep(Object client) {
+        kept = client;
+    }
+
+    @Nullable
+    Throwable leasedAt() {
+        return leasedAt;
+    }
+
+    /** A cancel may have been sent, by the pool, the driver or the server: it must not meet a statement of the next lease. */
+    Cancels cancelled() {
+        Cancels known = cancels;
+        if (known != null) return known;
+        var made = new Cancels();
+        Cancels before = (Cancels) CANCELS.compareAndExchange(this, null, made);
+        return before == null ? made : before;
+    }
+
+    /** Sends a cancel for what the lease executes, unless the lease has ended. Blocks until it is sent. */
+    void cancel(ClientConnection client, SqlAction cancel) throws SQLException {
+        if (client.isEnded()) return;
+        Cancels all = cancelled();
+        all.underWay.readLock().lock(); // THEN check; the thread that ends the lease takes the lock after ending it
+        try {
+            if (!client.isEnded()) cancel.run();
+        } finally {
+            all.underWay.readLock().unlock();
+        }
+    }
+
+    /** The cancels that the next lease must be kept from; null: there are none. */
+    @Nullable
+    Cancels cancels() {
+        return cancels;
+    }
+}

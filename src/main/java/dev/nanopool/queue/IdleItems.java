@@ -1,0 +1,77 @@
+package dev.nanopool.queue;
+
+import java.util.concurrent.LinkedTransferQueue;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.atomic.AtomicReferenceArray;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The idle items and the free permits. Thread-safe, never blocks. A method that throws, also an {@code Error}, has changed
+ * nothing.
+ */
+final class IdleItems<T> {
+    // permits: one per free right that is in no stripe. More permits than items in `idle` means that the owner may open
+    //          a connection.
+    // idle:    polled only by a thread that holds a permit. A thread queues an item BEFORE it releases the permit. In
+    // the
+    //          reverse order the next holder of that permit finds no item and opens one connection too many.
+    // stripes: one idle item each, with its permit. One compare-and-set fills or empties a stripe. The stripes keep
+    //          threads that need not wait off each other's cache lines.
+    private static final int STRIPES = 2;
+    private static final int SHIFT = 5; // 32 references, so that neither stripes nor the length share a cache line
+    private final AtomicReferenceArray<@Nullable T> stripes = new AtomicReferenceArray<>((STRIPES + 2) << SHIFT);
+    private final LinkedTransferQueue<T> idle = new LinkedTransferQueue<>();
+    private final Semaphore permits = new Semaphore(0);
+
+    /** Adds an item with its permit. */
+    void put(T item) {
+        int stripe = stripe(0);
+        if (stripes.get(stripe) == null && stripes.compareAndSet(stripe, null, item)) return;
+        StackReserve.require();
+        idle.add(item);
+        permits.release();
+    }
+
+    /** Adds a permit without an item. */
+    void putPermit() {
+        StackReserve.require();
+        permits.release();
+    }
+
+    /** Own stripe, other stripes, idle queue. A permit that finds no idle item goes to {@code vacancy}. */
+    @Nullable
+    T take(Runnable vacancy) {
+        for (int i = 0; i < STRIPES; i++) {
+            int stripe = stripe(i);
+            T item = stripes.get(stripe);
+            if (item != null && stripes.compareAndSet(stripe, item, null)) return item;
+        }
+        if (permits.availablePermits() == 0) return null;
+        StackReserve.require();
+        if (!permits.tryAcquire()) return null;
+        T item = idle.poll();
+        if (item == null) hand(vacancy);
+        return item;
+    }
+
+    private void hand(Runnable vacancy) {
+        boolean isTaken = false;
+        try {
+            vacancy.run();
+            isTaken = true;
+        } finally {
+            if (!isTaken) permits.release(); // it stays here, and the caller says who looks for it again
+        }
+    }
+
+    /** How many permits are free, with or without an item. */
+    int free() {
+        int filled = 0;
+        for (int i = 1; i <= STRIPES; i++) filled += stripes.get(i << SHIFT) == null ? 0 : 1;
+        return permits.availablePermits() + filled;
+    }
+
+    private static int stripe(int offset) {
+        return ((((int) Thread.currentThread().threadId() + offset) & (STRIPES - 1)) + 1) << SHIFT;
+    }
+}

@@ -1,0 +1,35 @@
+package dev.nanopool.queue;
+
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A caller in the line of {@link LeaseQueue}. Its value is its one answer, an item or a {@link RefusedException.Reason}. The
+ * first thread that sets the answer wins; the others keep what they offered.
+ */
+class Waiter extends AtomicReference<@Nullable Object> {
+    private static final long serialVersionUID = 1;
+
+    final transient Thread thread = Thread.currentThread();
+    final long enqueuedNanos;
+    final long deadlineNanos;
+
+    /** The next of the waiters that the housekeeper must finish; written before the waiter is published there. */
+    transient @Nullable Waiter nextUnfinished;
+
+    Waiter(long enqueuedNanos, long deadlineNanos) {
+        this.enqueuedNanos = enqueuedNanos;
+        this.deadlineNanos = deadlineNanos;
+    }
+
+    /** Answers, and wakes no thread. False if the waiter has its answer already. */
+    boolean answer(Object answer) {
+        return compareAndSet(null, answer);
+    }
+
+    /** May be called more often than once, because a parked thread looks for its answer again. */
+    void wake() {
+        LockSupport.unpark(thread);
+    }
+}

@@ -1,0 +1,128 @@
+package dev.nanopool.queue;
+
+import dev.nanopool.queue.RefusedException.Reason;
+import java.util.Iterator;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Consumer;
+
+/**
+ * The callers that wait, oldest first, and their deadlines. No waiter has a timer, because the housekeeper calls
+ * {@link #expire}. Thread-safe, never blocks.
+ */
+final class WaitingLine {
+    // A waiter in the line has no answer, or has one and must still be woken. Three steps, in this order: a thread
+    // answers
+    // the waiter, wakes it, and removes it. Another thread that meets an answered waiter does the last two again,
+    // because
+    // the first thread may have failed between them. So each waiter that leaves the line has been woken.
+    private final ConcurrentLinkedQueue<Waiter> waiters = new ConcurrentLinkedQueue<>();
+    private final AtomicLong earliestNanos = new AtomicLong(Long.MAX_VALUE); // no waiter's deadline is before it
+    private final Runnable alarm; // wakes the housekeeper for a deadline earlier than its next look
+    private volatile boolean hasUnwoken; // waking or removing an answered waiter has failed; expire does it again
+
+    WaitingLine(Runnable alarm) {
+        this.alarm = alarm;
+    }
+
+    boolean isEmpty() {
+        return waiters.isEmpty();
+    }
+
+    void add(Waiter waiter) {
+        waiters.add(waiter);
+    }
+
+    /** The deadline of the waiter of that thread; {@link LeaseQueue#NOT_WAITING} if it does not wait. */
+    long deadlineOf(Thread thread) {
+        for (Waiter waiter : waiters) {
+            if (waiter.thread == thread && waiter.get() == null) return waiter.deadlineNanos;
+        }
+        return LeaseQueue.NOT_WAITING;
+    }
+
+    /** How many callers still wait for their answer. */
+    int size() {
+        int size = 0;
+        for (Waiter waiter : waiters) size += waiter.get() == null ? 1 : 0;
+        return size;
+    }
+
+    /**
+     * Gives the item to the oldest waiter that still waits. False if there is none; then, and if this throws, the caller
+     * keeps the item.
+     */
+    boolean handOver(Object item) {
+        for (Waiter waiter = waiters.peek(); waiter != null; waiter = waiters.peek()) {
+            boolean isAnswered = waiter.answer(item);
+            try {
+                wakeAndRemove(waiter);
+            } catch (RuntimeException | Error e) {
+                if (!isAnswered) throw e;
+                hasUnwoken = true; // a mere write, because there may be neither stack nor memory for a call
+            }
+            if (isAnswered) return true;
+        }
+        return false;
+    }
+
+    /** Wakes the housekeeper if it would look at the line later than at this time; zero means at once. */
+    void lookAt(long nanos) {
+        if (lowerEarliest(nanos)) alarm.run();
+    }
+
+    /** Refuses all callers that have waited since before {@code nanos}. */
+    void refuse(Reason reason, long nanos) {
+        forEach(waiter -> {
+            if (waiter.enqueuedNanos < nanos) waiter.answer(reason);
+        });
+    }
+
+    /** Refuses the waiter of that thread. False if it has none, or has its answer already. */
+    boolean refuse(Reason reason, Thread thread) {
+        boolean[] isRefused = {false};
+        forEach(waiter -> {
+            if (waiter.thread == thread) isRefused[0] |= waiter.answer(reason);
+        });
+        return isRefused[0];
+    }
+
+    /** Answers the waiters whose deadline has passed, wakes those that it must; returns when to look again. */
+    long expire(long nowNanos) {
+        if (hasUnwoken || earliestNanos.get() <= nowNanos) {
+            hasUnwoken = false; // first, because what fails from now on sets it again
+            earliestNanos.set(Long.MAX_VALUE); // first: a later caller lowers it, and the loop meets all earlier ones
+            forEach(waiter -> {
+                if (waiter.deadlineNanos <= nowNanos) waiter.answer(Reason.TIMED_OUT);
+                else if (waiter.get() == null) lowerEarliest(waiter.deadlineNanos);
+            });
+        }
+        return earliestNanos.get();
+    }
+
+    private boolean lowerEarliest(long nanos) {
+        return nanos < earliestNanos.get() && nanos < earliestNanos.getAndAccumulate(nanos, Math::min);
+    }
+
+    private void forEach(Consumer<Waiter> action) {
+        boolean isDone = false;
+        try {
+            for (Iterator<Waiter> line = waiters.iterator(); line.hasNext(); ) {
+                Waiter waiter = line.next();
+                action.accept(waiter);
+                if (waiter.get() != null) {
+                    waiter.wake();
+                    line.remove();
+                }
+            }
+            isDone = true;
+        } finally {
+            if (!isDone) hasUnwoken = true;
+        }
+    }
+
+    private void wakeAndRemove(Waiter waiter) {
+        waiter.wake();
+        waiters.remove(waiter);
+    }
+}
