@@ -138,7 +138,7 @@ final class Capacity {
             if (circulating.compareAndSet(now, now - 1)) return true;
             now = circulating.get();
         }
-        withheld.decrementAndGet();
+        withheld.updateAndGet(counted -> Math.max(0, counted - 1)); // a change of the aim may have cleared it meanwhile
         return false;
     }
 

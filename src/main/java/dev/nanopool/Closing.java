@@ -9,8 +9,7 @@ import java.util.concurrent.ConcurrentHashMap;
  */
 final class Closing {
     // A thread registers its action, THEN checks `closed`; close() sets `closed`, THEN takes the actions. So at least
-    // one
-    // of the two sees the other, and the removal from the set decides which one runs the action.
+    // one of the two sees the other, and the removal from the set decides which one runs the action.
     private final Set<Runnable> actions = ConcurrentHashMap.newKeySet();
     private volatile boolean closed;
 
@@ -31,14 +30,20 @@ final class Closing {
         return closed;
     }
 
+    /** Runs all actions that are registered, also if one throws; then throws what the first one threw. */
     void close() {
         closed = true;
-        runAll();
-    }
-
-    /** Runs all actions that are registered, without closing anything. */
-    private void runAll() {
-        actions.forEach(this::run);
+        Throwable first = null;
+        for (Runnable action : actions) {
+            try {
+                run(action);
+            } catch (RuntimeException | Error e) {
+                if (first == null) first = e;
+                else first.addSuppressed(e);
+            }
+        }
+        if (first instanceof RuntimeException e) throw e;
+        if (first instanceof Error e) throw e;
     }
 
     private void run(Runnable action) {

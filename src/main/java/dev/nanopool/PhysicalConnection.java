@@ -113,9 +113,10 @@ final class PhysicalConnection {
     }
 
     void idleToClosing(CloseReason reason, boolean isLeaving) {
+        if (life != State.IDLE) throw bug(State.CLOSING);
         closeReason = reason;
         leaving = isLeaving;
-        edge(State.IDLE, State.CLOSING);
+        LIFE.setRelease(this, State.CLOSING);
     }
 
     void closingToClosed() {

@@ -13,8 +13,7 @@ final class IdleItems<T> {
     // permits: one per free right that is in no stripe. More permits than items in `idle` means that the owner may open
     //          a connection.
     // idle:    polled only by a thread that holds a permit. A thread queues an item BEFORE it releases the permit. In
-    // the
-    //          reverse order the next holder of that permit finds no item and opens one connection too many.
+    //          the reverse order the next holder of that permit finds no item and opens one connection too many.
     // stripes: one idle item each, with its permit. One compare-and-set fills or empties a stripe. The stripes keep
     //          threads that need not wait off each other's cache lines.
     private static final int STRIPES = 2;
@@ -22,19 +21,18 @@ final class IdleItems<T> {
     private final AtomicReferenceArray<@Nullable T> stripes = new AtomicReferenceArray<>((STRIPES + 2) << SHIFT);
     private final LinkedTransferQueue<T> idle = new LinkedTransferQueue<>();
     private final Semaphore permits = new Semaphore(0);
+    private final Unfinished unfinished;
 
-    /** Adds an item with its permit. */
-    void put(T item) {
-        int stripe = stripe(0);
-        if (stripes.get(stripe) == null && stripes.compareAndSet(stripe, null, item)) return;
-        StackReserve.require();
-        idle.add(item);
-        permits.release();
+    IdleItems(Unfinished unfinished) {
+        this.unfinished = unfinished;
     }
 
-    /** Adds a permit without an item. */
-    void putPermit() {
+    /** Adds a permit, with its item if there is one. */
+    void put(@Nullable T item) {
+        int stripe = stripe(0);
+        if (item != null && stripes.get(stripe) == null && stripes.compareAndSet(stripe, null, item)) return;
         StackReserve.require();
+        if (item != null) idle.add(item);
         permits.release();
     }
 
@@ -60,7 +58,10 @@ final class IdleItems<T> {
             vacancy.run();
             isTaken = true;
         } finally {
-            if (!isTaken) permits.release(); // it stays here, and the caller says who looks for it again
+            if (!isTaken) {
+                permits.release(); // it stays here, but meanwhile a new waiter may have looked for it in vain
+                unfinished.isAny = true;
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 package dev.nanopool.queue;
 
+import java.util.Objects;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
@@ -28,8 +29,22 @@ class Waiter extends AtomicReference<@Nullable Object> {
         return compareAndSet(null, answer);
     }
 
+    /** Parks the calling thread, whose waiter this is, until it has its answer. */
+    void await() throws InterruptedException {
+        while (get() == null) {
+            LockSupport.park(this);
+            if (Thread.interrupted()) throw new InterruptedException();
+        }
+    }
+
     /** May be called more often than once, because a parked thread looks for its answer again. */
     void wake() {
         LockSupport.unpark(thread);
+    }
+
+    /** The answer, of which the caller knows that it is an item of its queue. */
+    @SuppressWarnings({"unchecked", "TypeParameterUnusedInFormals"}) // a type parameter would be the line's, too
+    <T> T item() {
+        return (T) Objects.requireNonNull(get());
     }
 }

@@ -12,10 +12,8 @@ import java.util.function.Consumer;
  */
 final class WaitingLine {
     // A waiter in the line has no answer, or has one and must still be woken. Three steps, in this order: a thread
-    // answers
-    // the waiter, wakes it, and removes it. Another thread that meets an answered waiter does the last two again,
-    // because
-    // the first thread may have failed between them. So each waiter that leaves the line has been woken.
+    // answers the waiter, wakes it, and removes it. Another thread that meets an answered waiter does the last two
+    // again, because the first thread may have failed between them. So each waiter that leaves the line has been woken.
     private final ConcurrentLinkedQueue<Waiter> waiters = new ConcurrentLinkedQueue<>();
     private final AtomicLong earliestNanos = new AtomicLong(Long.MAX_VALUE); // no waiter's deadline is before it
     private final Runnable alarm; // wakes the housekeeper for a deadline earlier than its next look

@@ -7,11 +7,13 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import javax.tools.ToolProvider;
 
 /**
  * Breaks the lease queue in one place after the other, each one fence, order or compare-and-set, and demands that the model
- * checker or a stress test notices: a check that cannot fail proves nothing. Started by {@code mvn -Pprove verify}, in a
+ * checker or a stress test notices, because a check that cannot fail proves nothing. Breaks the life of a connection, the
+ * table of fates, the account of permits and the funnel of events in the same way; their own tests must notice. Started by {@code mvn -Pprove verify}, in a
  * directory that it may fill; its argument is the project's.
  */
 public final class Mutations {
@@ -22,10 +24,8 @@ public final class Mutations {
             new Mutation("join the line after looking for items", "LeaseQueue", """
                     waiters.add(waiter); // THEN look: whether the queue is closed, and for items
                     if (closed) waiter.answer(Reason.CLOSED);
-                    try {
-                    match();""", """
-                    try {
-                    match();
+                    pairing.match();""", """
+                    pairing.match();
                     waiters.add(waiter);
                     if (closed) waiter.answer(Reason.CLOSED);"""),
             new Mutation("look whether it is closed before joining the line", "LeaseQueue", """
@@ -33,23 +33,24 @@ public final class Mutations {
                     if (closed) waiter.answer(Reason.CLOSED);""", """
                     if (closed) waiter.answer(Reason.CLOSED);
                     waiters.add(waiter);"""),
-            new Mutation("look for waiters only before filling the slot", "LeaseQueue", """
+            new Mutation("look for waiters only before filling the stripe", "LeaseQueue", """
+                    items.put(item); // THEN look for waiters
+                    try {
+                    pairing.match();""", """
                     items.put(item);
                     try {
-                    match();""", """
-                    items.put(item);
-                    try {"""),
+                    if (item == null) pairing.match();"""),
             new Mutation(
-                    "fill the slot without a fence and without a compare-and-set",
+                    "fill the stripe without a fence and without a compare-and-set",
                     "IdleItems",
-                    "if (stripes.get(stripe) == null && stripes.compareAndSet(stripe, null, item)) return;",
+                    "if (item != null && stripes.get(stripe) == null && stripes.compareAndSet(stripe, null, item)) return;",
                     """
-                    if (stripes.get(stripe) == null) {
+                    if (item != null && stripes.get(stripe) == null) {
                     stripes.setRelease(stripe, item);
                     return;
                     }"""),
             new Mutation(
-                    "empty the slot without a compare-and-set",
+                    "empty the stripe without a compare-and-set",
                     "IdleItems",
                     "if (item != null && stripes.compareAndSet(stripe, item, null)) return item;",
                     """
@@ -58,37 +59,36 @@ public final class Mutations {
                     return item;
                     }"""),
             new Mutation("release the permit before its item is queued", "IdleItems", """
-                    idle.add(item);
+                    if (item != null) idle.add(item);
                     permits.release();""", """
                     permits.release();
-                    idle.add(item);"""),
+                    if (item != null) idle.add(item);"""),
             new Mutation(
                     "forget the item of a waiter that has left",
-                    "LeaseQueue",
+                    "Pairing",
                     "if (!waiters.handOver(item)) items.put(item);",
                     "waiters.handOver(item);"),
-            new Mutation("look for no waiter when a permit comes back", "LeaseQueue", """
-                    items.putPermit();
-                    try {
-                    match();""", """
-                    items.putPermit();
-                    try {"""),
-            new Mutation("look for waiters before the permit comes back", "LeaseQueue", """
-                    items.putPermit();
-                    try {
-                    match();""", """
-                    try {
-                    match();
-                    items.putPermit();"""),
+            new Mutation("look for no waiter when a permit comes back", "LeaseQueue", "place(null);", "items.put(null);"),
+            new Mutation("look for waiters before the permit comes back", "LeaseQueue", "place(null);", """
+                    pairing.match();
+                    items.put(null);"""),
+            new Mutation("put without a reserve of stack", "IdleItems", """
+                    StackReserve.require();
+                    if (item != null) idle.add(item);""", "if (item != null) idle.add(item);"),
+            new Mutation("withdraw what cannot be closed", "LeaseQueue", """
+                    give(item);
+                    throw e;""", "throw e;"),
+            new Mutation("lose the item that could not be handed over", "Pairing", "unfinished.add(keeper);", ""),
+            new Mutation("forget who has missed a permit", "IdleItems", "unfinished.isAny = true;", ""),
             new Mutation(
                     "keep the permit to which no idle item belongs",
                     "LeaseQueue",
-                    "return available(putBack);",
-                    "return available(() -> {});"),
+                    "return items.take(putBack);",
+                    "return items.take(() -> {});"),
             new Mutation(
                     "an interrupted caller keeps the item that has come",
                     "LeaseQueue",
-                    "else if (!(answer instanceof Reason)) give(item(answer));",
+                    "else if (!(waiter.get() instanceof Reason)) give(waiter.item());",
                     ""),
             new Mutation(
                     "a caller leaves without an answer",
@@ -113,30 +113,29 @@ public final class Mutations {
             new Mutation(
                     "lose the permit that the owner did not take over",
                     "IdleItems",
-                    "if (!isTaken) permits.release(); // it stays here, and the caller says who looks for it again",
+                    "permits.release(); // it stays here, but meanwhile a new waiter may have looked for it in vain",
                     ""),
             new Mutation(
                     "expire does not try the owner again",
-                    "LeaseQueue",
-                    "i > 0 && items.free() > 0;",
-                    "i > 0 && items.free() > Integer.MAX_VALUE - 1;"),
+                    "Pairing",
+                    "i > 0 && items.free() > 0 &&",
+                    "i > 0 && items.free() > Integer.MAX_VALUE - 1 &&"),
             new Mutation("change what a full stack may leave half done", "IdleItems", """
                     StackReserve.require();
                     if (!permits.tryAcquire()) return null;""", """
                     if (!permits.tryAcquire()) return null;"""),
             new Mutation(
-                    "take what is idle though somebody waits",
+                    "take what is idle although a caller waits",
                     "LeaseQueue",
                     "return waiters.isEmpty() ? takeIdle() : null;",
                     "return takeIdle();"),
             new Mutation(
                     "park once instead of until there is an answer",
-                    "LeaseQueue",
-                    "while (waiter.get() == null) {",
-                    "if (waiter.get() == null) {"),
+                    "Waiter",
+                    "while (get() == null) {",
+                    "if (get() == null) {"),
             new Mutation("answer the waiters before the queue is closed", "LeaseQueue", """
                     closed = true; // THEN answer, because a later caller sees it
-                    hasUnfinished = true; // expire answers those that an error spares here
                     refuse(Reason.CLOSED, Long.MAX_VALUE);""", """
                     refuse(Reason.CLOSED, Long.MAX_VALUE);
                     closed = true;"""),
@@ -185,49 +184,164 @@ public final class Mutations {
                     if (nanos < before) earliestNanos.set(nanos);
                     return nanos < before;"""),
             new Mutation(
-                    "tell the housekeeper of no deadline",
+                    "report no deadline to the housekeeper",
                     "WaitingLine",
                     "if (lowerEarliest(nanos)) alarm.run();",
                     "lowerEarliest(nanos);"));
 
-    private static final List<String> FILES = List.of("LeaseQueue", "IdleItems", "WaitingLine", "Waiter");
+
+    private static final List<Mutation> CORE = List.of(
+            new Mutation("a lease begins in any state", "PhysicalConnection", "if (life != State.IDLE) throw bug(State.LEASED);", ""),
+            new Mutation("count no lease", "PhysicalConnection", "leases++;", ""),
+            new Mutation("close in any state", "PhysicalConnection", "if (life != State.IDLE) throw bug(State.CLOSING);", ""),
+            new Mutation("say why before looking at the state", "PhysicalConnection", """
+                    if (life != State.IDLE) throw bug(State.CLOSING);
+                    closeReason = reason;
+                    leaving = isLeaving;""", """
+                    closeReason = reason;
+                    leaving = isLeaving;
+                    if (life != State.IDLE) throw bug(State.CLOSING);"""),
+            new Mutation("forget that the permit leaves", "PhysicalConnection", "leaving = isLeaving;", ""),
+            new Mutation("take any edge", "PhysicalConnection", "if (life != from) throw bug(to);", ""),
+            new Mutation("opening does not end", "PhysicalConnection", "edge(State.OPENING, State.IDLE);", "edge(State.OPENING, State.OPENING);"),
+            new Mutation("a service starts from the wrong state", "PhysicalConnection", "edge(State.IDLE, State.SERVICED);", "edge(State.SERVICED, State.SERVICED);"),
+            new Mutation("a service does not end", "PhysicalConnection", "edge(State.SERVICED, State.IDLE);", "edge(State.SERVICED, State.CLOSING);"),
+            new Mutation("closing does not end", "PhysicalConnection", "edge(State.CLOSING, State.CLOSED);", "edge(State.CLOSING, State.IDLE);"),
+            new Mutation("end any lease", "PhysicalConnection", "isLease(now, ended); now =", "now != State.IDLE; now ="),
+            new Mutation("end a lease without a compare-and-set", "PhysicalConnection", "if (LIFE.compareAndSet(this, now, State.IDLE)) return true;", """
+                    LIFE.setVolatile(this, State.IDLE);
+                    if (now != null) return true;"""),
+            new Mutation("give up when the housekeeper was faster", "PhysicalConnection", "if (LIFE.compareAndSet(this, now, State.IDLE)) return true;", "return LIFE.compareAndSet(this, now, State.IDLE);"),
+            new Mutation("make a lease last without a compare-and-set", "PhysicalConnection", "return LIFE.compareAndSet(this, now, lasting) ? lasting : null;", """
+                    LIFE.setVolatile(this, lasting);
+                    return lasting;"""),
+            new Mutation("do not know a lease that lasts", "PhysicalConnection", "&& lasting.refersTo(client);", "&& !lasting.refersTo(client) && false;"),
+            new Mutation("take every lasting lease for the caller's", "PhysicalConnection", "&& lasting.refersTo(client);", "&& (lasting.refersTo(client) || true);"),
+            new Mutation("the last fact decides", "Fate", "numberOfTrailingZeros(facts)", "numberOfTrailingZeros(Integer.highestOneBit(facts))"),
+            new Mutation("no fact means validate", "Fate", "facts == 0 ? GIVE_ON", "facts == 0 ? VALIDATE"),
+            new Mutation("validate what is cut", "Fate", "CUT(CloseReason.CUT),", "CUT(VALIDATE),"),
+            new Mutation("reset what is in use", "Fate", "BUSY(CloseReason.BUSY),", "BUSY(RESET),"),
+            new Mutation("a wrong reason", "Fate", "LOST(CloseReason.LOST),", "LOST(CloseReason.RETIRED),"),
+            new Mutation("validate before resetting", "Fate", """
+                    CHANGED(RESET),
+                    SUSPECT(VALIDATE);""", """
+                    SUSPECT(VALIDATE),
+                    CHANGED(RESET);"""),
+            new Mutation("a wish of the pool hides the end of a session", "Fate", """
+                    RESET_LATE(CloseReason.RESET_FAILED),
+                    INTERRUPTED(CloseReason.INTERRUPTED),
+                    WRONG_ROLE(CloseReason.WRONG_ROLE),""", """
+                    RESET_LATE(CloseReason.RESET_FAILED),
+                    WRONG_ROLE(CloseReason.WRONG_ROLE),
+                    INTERRUPTED(CloseReason.INTERRUPTED),"""),
+            new Mutation("a fact is in every set", "Fate", "return (facts & bit()) != 0;", "return (facts | bit()) != 0;"),
+            new Mutation("claim more than the surplus", "Capacity", "while (now > aim.get().target) {", "while (now >= aim.get().target) {"),
+            new Mutation("claim without a compare-and-set", "Capacity", """
+                    while (now > aim.get().target) {
+                    if (circulating.compareAndSet(now, now - 1)) return true;""", """
+                    while (now > aim.get().target) {
+                    circulating.set(now - 1);
+                    if (now > 0) return true;"""),
+            new Mutation("claim and count nothing", "Capacity", "leaving.incrementAndGet();", ""),
+            new Mutation("keep a claim that failed", "Capacity", """
+                    if (withdraw()) return true;
+                    leaving.decrementAndGet();""", "if (withdraw()) return true;"),
+            new Mutation("a permit never leaves", "Capacity", """
+                    void left() {
+                    leaving.decrementAndGet();""", "void left() {"),
+            new Mutation("add while permits leave", "Capacity", "now + leaving.get() + withheld.get() <", "now + withheld.get() <"),
+            new Mutation("add what is withheld", "Capacity", "now + leaving.get() + withheld.get() <", "now + leaving.get() <"),
+            new Mutation("add one too many", "Capacity", "withheld.get() < aim.get().target) {", "withheld.get() <= aim.get().target) {"),
+            new Mutation("add without a compare-and-set", "Capacity", """
+                    if (circulating.compareAndSet(now, now + 1)) return true;""", """
+                    circulating.set(now + 1);
+                    if (now >= 0) return true;"""),
+            new Mutation("withhold the only permit", "Capacity", "while (now > 1) {", "while (now > 0) {"),
+            new Mutation("withhold and count nothing", "Capacity", """
+                    boolean withhold() {
+                    withheld.incrementAndGet();""", "boolean withhold() {"),
+            new Mutation("the count of withheld permits falls below zero", "Capacity", "withheld.updateAndGet(counted -> Math.max(0, counted - 1));", "withheld.decrementAndGet();"),
+            new Mutation("bring back what is not withheld", "Capacity", "now - 1)) > 0) return true;", "now - 1)) >= 0) return true;"),
+            new Mutation("bring back a permit that does not circulate", "Capacity", """
+                    boolean readmit() {
+                    circulating.incrementAndGet();""", "boolean readmit() {"),
+            new Mutation("a resize leaves too many withheld", "Capacity", "0, now));", "now, now));"),
+            new Mutation("suspend a closed pool", "Capacity", "old.state == State.OPEN ? new Aim(State.SUSPENDED", "old.state != State.SUSPENDED ? new Aim(State.SUSPENDED"),
+            new Mutation("resume a closed pool", "Capacity", "old.state == State.SUSPENDED ? new Aim(State.OPEN", "old.state != State.OPEN ? new Aim(State.OPEN"),
+            new Mutation("a suspended pool wants connections", "Capacity", "state == State.OPEN ? size : 0", "state != State.CLOSED ? size : 0"),
+            new Mutation("use a permit twice", "Permits", "if (!permit.compareAndSet(State.IN_HAND, State.USED)) {", "if (permit.getAndSet(State.USED) == null) {"),
+            new Mutation("use a permit without a compare-and-set", "Permits", "if (!permit.compareAndSet(State.IN_HAND, State.USED)) {", """
+                    boolean isInHand = permit.get() == State.IN_HAND;
+                    Thread.yield();
+                    permit.set(State.USED);
+                    if (!isInHand) {"""),
+            new Mutation("abandon a used permit", "Permits", "compareAndSet(State.IN_HAND, State.ABANDONED);", "set(State.ABANDONED);"),
+            new Mutation("abandon nothing", "Permits", "compareAndSet(State.IN_HAND, State.ABANDONED);", ""),
+            new Mutation("recover a permit twice", "Permits", "if (permit.compareAndSet(State.ABANDONED, State.IN_HAND)) next.accept(permit);", """
+                    if (permit.get() == State.ABANDONED) {
+                    Thread.yield();
+                    permit.set(State.IN_HAND);
+                    next.accept(permit);
+                    }"""),
+            new Mutation("recover what is in hand", "Permits", "if (permit.compareAndSet(State.ABANDONED, State.IN_HAND)) next", "if (permit.getAndSet(State.IN_HAND) != State.USED) next"),
+            new Mutation("recover nothing", "Permits", "if (permit.compareAndSet(State.ABANDONED, State.IN_HAND)) next.accept(permit);", ""),
+            new Mutation("count used permits", "Permits", "!permit.isUsed()).count()", "permit != null).count()"),
+            new Mutation("forget a permit in hand", "Permits", "inHand.add(permit);", ""),
+            new Mutation("do not look whether the pool is closed", "Closing", "if (closed) run(action);", ""),
+            new Mutation("look whether the pool is closed before registering", "Closing", """
+                    actions.add(action);
+                    if (closed) run(action);""", """
+                    boolean wasClosed = closed;
+                    Thread.yield();
+                    actions.add(action);
+                    if (wasClosed) run(action);"""),
+            new Mutation("run a removed action", "Closing", "if (actions.remove(action)) action.run();", "action.run();"),
+            new Mutation("remove nothing", "Closing", "return () -> actions.remove(action);", "return () -> {};"),
+            new Mutation("an action that throws stops the others", "Closing", "if (first == null) first = e;", "if (first == null) throw e;"),
+            new Mutation("a sink that throws stops the others", "Events", "sinkFailed(e);", "sinkFailed(e); return;"),
+            new Mutation("a sink that throws reaches the pool", "Events", "} catch (Throwable e) {\nsinkFailed(e);", "} catch (Exception e) {\nsinkFailed(e);"),
+            new Mutation("a log that throws reaches the pool", "Events", "} catch (Throwable e) {\nsinksFailed", "} catch (IllegalStateException e) {\nsinksFailed"));
+
+    private static final List<String> FILES = 
+            List.of("LeaseQueue", "IdleItems", "WaitingLine", "Waiter", "Pairing", "Unfinished");
 
     private final Path sources;
 
     private Mutations(Path project) {
-        this.sources = project.resolve("src/main/java/dev/nanopool/queue");
+        this.sources = project.resolve("src/main/java/dev/nanopool");
     }
 
     /**
      * Checks the queue as it is, which must pass, then all mutations.
      *
-     * @param arguments the project's directory, and words that the names of the mutations to run must contain
+     * @param arguments the project's directory, and words that the names of the mutations to run must contain, or the class
      */
     public static void main(String[] arguments) throws Exception {
         var mutations = new Mutations(Path.of(arguments[0]));
         String words = arguments.length > 1 ? arguments[1] : "";
         if (words.isEmpty()) mutations.theQueueAsItIsMustPass();
         List<String> survivors = new ArrayList<>();
-        for (Mutation mutation : MUTATIONS) {
-            if (!mutation.name.contains(words)) continue;
+        for (Mutation mutation : Stream.concat(MUTATIONS.stream(), CORE.stream()).toList()) {
+            if (!mutation.name.contains(words) && !mutation.file.equals(words)) continue;
             long start = System.nanoTime();
             String catcher = mutations.run(mutation);
             long seconds = TimeUnit.NANOSECONDS.toSeconds(System.nanoTime() - start);
             System.out.printf("%-75s %s (%d s)%n", mutation.name, catcher, seconds);
             if (catcher.equals("SURVIVED")) survivors.add(mutation.name);
         }
-        System.out.printf("%d mutations, %d survived%n", MUTATIONS.size(), survivors.size());
+        System.out.printf("%d mutations, %d survived%n", MUTATIONS.size() + CORE.size(), survivors.size());
         if (!survivors.isEmpty()) throw new AssertionError("not caught: " + survivors);
     }
 
     private void theQueueAsItIsMustPass() throws Exception {
         Path classes = compile(new Mutation("as it is", "Waiter", "", ""));
-        if (!Check.MODEL.passes(classes) || !Check.STRESS.passes(classes))
+        if (!Check.CORE.passes(classes) || !Check.MODEL.passes(classes) || !Check.STRESS.passes(classes))
             throw new AssertionError("the checks fail anyway");
     }
 
     private String run(Mutation mutation) throws Exception {
         Path classes = compile(mutation);
+        if (CORE.contains(mutation)) return Check.CORE.passes(classes) ? "SURVIVED" : "unit test";
         if (!Check.MODEL.passes(classes)) return "model checker";
         if (!Check.STRESS.passes(classes)) return "stress test";
         return "SURVIVED";
@@ -237,8 +351,10 @@ public final class Mutations {
         Path directory = Files.createDirectories(Path.of("mutations", mutation.name.replaceAll("\\W+", "-")));
         Path classes = Files.createDirectories(directory.resolve("classes"));
         List<String> arguments = new ArrayList<>(List.of("-nowarn", "-d", classes.toString()));
-        for (String name : FILES) {
-            String text = strip(Files.readString(sources.resolve(name + ".java")));
+        boolean isCore = CORE.contains(mutation);
+        for (String name : isCore ? List.of(mutation.file) : FILES) {
+            Path source = sources.resolve((isCore ? "" : "queue/") + name + ".java");
+            String text = strip(Files.readString(source));
             if (name.equals(mutation.file)) text = apply(mutation, text);
             arguments.add(
                     Files.writeString(directory.resolve(name + ".java"), text).toString());
@@ -265,6 +381,18 @@ public final class Mutations {
     /** How a check is started, and what it prints when it has run. */
     @SuppressWarnings("ImmutableEnumChecker") // the list is
     private enum Check {
+        CORE(
+                "tests started",
+                "org.junit.platform.console.ConsoleLauncher",
+                "execute",
+                "--disable-banner",
+                "--include-engine=junit-jupiter",
+                "--select-class=dev.nanopool.CapacityTest",
+                "--select-class=dev.nanopool.ClosingTest",
+                "--select-class=dev.nanopool.EventsTest",
+                "--select-class=dev.nanopool.FateTest",
+                "--select-class=dev.nanopool.PermitsTest",
+                "--select-class=dev.nanopool.PhysicalConnectionTest"),
         MODEL(
                 "tests started",
                 "-XX:+EnableDynamicAgentLoading",
@@ -311,7 +439,7 @@ public final class Mutations {
             process.descendants().forEach(ProcessHandle::destroyForcibly);
             process.destroyForcibly().waitFor();
             String output = Files.readString(log);
-            if (!output.contains(sign) && (ended || this == MODEL))
+            if (!output.contains(sign) && (ended || this != STRESS))
                 throw new AssertionError("the check did not run: " + log);
             return ended && process.exitValue() == 0;
         }

@@ -2,6 +2,7 @@ package dev.nanopool.queue;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowable;
 
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.Threads;
@@ -12,6 +13,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
@@ -206,6 +208,115 @@ class LeaseQueueErrorTest {
         queue.release();
         assertThatThrownBy(queue::tryTakeOrFill).isInstanceOf(OutOfMemoryError.class);
         assertThat(queue.free()).isEqualTo(1);
+    }
+
+    // A new waiter looks for the permit while the owner has it in vain. The next look of the housekeeper finds both.
+    @Test
+    void waiterThatMissedThePermitOfAFailedFillMustBeServedByExpire() throws Exception {
+        var filled = new AtomicInteger();
+        var line = new AtomicReference<LeaseQueue<String>>();
+        var queue = new LeaseQueue<String>(Integer.MAX_VALUE, () -> 0, new LeaseQueue.Owner() {
+            @Override
+            public void fillForWaiter() {
+                filled.incrementAndGet();
+            }
+
+            @Override
+            public void fillForLater() {
+                int others = line.get().pending();
+                Thread later = Thread.ofVirtual().start(() -> catchThrowable(() -> line.get().take(NEVER, 0)));
+                while (line.get().pending() == others || later.getState() != Thread.State.WAITING) {
+                    LockSupport.parkNanos(100_000);
+                }
+                throw new Failure();
+            }
+
+            @Override
+            public void wake() {}
+        });
+        line.set(queue);
+        queue.release();
+        assertThatThrownBy(queue::tryTakeOrFill).isInstanceOf(Failure.class);
+        assertThat(filled).hasValue(0);
+        queue.expire(0);
+        assertThat(filled).hasValue(1);
+        queue.close(); // lets the waiter leave
+    }
+
+    // The owner cannot close the item that it withdraws: item and permit are there as before.
+    @Test
+    void withdrawMustGiveBackTheItemThatCannotBeClosed() {
+        for (Throwable failure : List.<Throwable>of(new IllegalStateException("injected"), new Failure())) {
+            var queue = new LeaseQueue<String>(Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
+            queue.give("a");
+            assertThatThrownBy(() -> queue.withdraw(item -> fail(failure))).isSameAs(failure);
+            assertThat(queue.free()).isEqualTo(1);
+            assertThat(queue.takeIdle()).isEqualTo("a");
+        }
+    }
+
+    private static void fail(Throwable failure) {
+        if (failure instanceof Error error) throw error;
+        throw (RuntimeException) failure;
+    }
+
+    // Near the full stack, an item or a permit is refused before anything has changed: where the reserve is missing, `put`
+    // throws, although the little that it needs itself would be there.
+    @Test
+    void putMustRefuseWhereTheStackIsNearlyFull() throws Exception {
+        for (int i = 0; i < 50_000; i++) StackReserve.require(); // compiled from now on, so that its need is the same
+        var items = new IdleItems<String>(new Unfinished());
+        for (int i = 0; i < SIZE; i++) {
+            Thread.ofVirtual().start(() -> items.put("stripe")).join(); // until both stripes are filled
+        }
+        int free = items.free();
+        var refused = new AtomicInteger();
+        var wrong = new AtomicInteger();
+        Thread thread = new Thread(null, () -> putOnTheWayUp(items, refused, wrong), "deep", 256 << 10);
+        thread.setUncaughtExceptionHandler((t, e) -> failures.add(e));
+        thread.start();
+        thread.join();
+        assertThat(failures).isEmpty();
+        assertThat(refused.get()).as("places where the reserve is missing").isGreaterThan(10);
+        assertThat(wrong.get()).as("of them those where put has changed something").isZero();
+        assertThat(items.free()).isEqualTo(free);
+    }
+
+    /** Returns how many frames above the full stack this one is. */
+    @SuppressWarnings("InfiniteRecursion") // the full stack is the purpose
+    private static int putOnTheWayUp(IdleItems<String> items, AtomicInteger refused, AtomicInteger wrong) {
+        int above;
+        try {
+            above = putOnTheWayUp(items, refused, wrong);
+        } catch (StackOverflowError e) {
+            return 0;
+        }
+        if (above < NEAR && isReserveMissing()) {
+            boolean isPut = isPut(items);
+            if (isReserveMissing()) {
+                refused.incrementAndGet();
+                if (isPut) wrong.incrementAndGet();
+            }
+        }
+        return above + 1;
+    }
+
+    private static boolean isReserveMissing() {
+        try {
+            StackReserve.require();
+            return false;
+        } catch (StackOverflowError e) {
+            return true;
+        }
+    }
+
+    private static boolean isPut(IdleItems<String> items) {
+        try {
+            items.put(null);
+            return true;
+        } catch (StackOverflowError e) {
+            return false;
+        }
     }
 
     /** A waiter whose thread cannot be woken at the first attempts. */

@@ -1,0 +1,207 @@
+package dev.nanopool;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.nanopool.PoolExhaustedException.Holder;
+import dev.nanopool.PoolExhaustedException.Verdict;
+import java.lang.reflect.Method;
+import java.lang.reflect.Modifier;
+import java.lang.reflect.Proxy;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.logging.Handler;
+import java.util.logging.Level;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** What the counters, the log and the listener make of each event. */
+class EventsTest {
+    private static final Throwable CAUSE = new IllegalStateException("cause");
+    private static final Holder HOLDER = new Holder("main", Duration.ofMillis(3), List.of());
+
+    /**
+     * One event, and what becomes of it.
+     *
+     * @param counter the counter that grows by one; empty if none does
+     * @param level the level of the log; OFF if it is not logged
+     * @param line what the line of the log contains
+     * @param told the methods of the listener
+     */
+    private record Row(Event event, String counter, Level level, String line, List<String> told) {
+        Row(Event event, String counter, Level level, String line, String... told) {
+            this(event, counter, level, line, List.of(told));
+        }
+    }
+
+    private static PoolExhaustedException exhausted() {
+        var stats = new PoolStats(new PoolStats.Gauges("p", 1, 1, 0, 0, 0), 0, new Counters());
+        return new PoolExhaustedException("m", Verdict.values()[0], stats, List.of(), null);
+    }
+
+    private static List<Row> table() {
+        return List.of(
+                new Row(new Event.Opened(7, Duration.ofMillis(5), false), "opened", Level.FINE, "(backend 7) in 5 ms", "opened"),
+                new Row(new Event.Opened(7, Duration.ofMillis(5), true), "opened", Level.INFO, "opened again", "opened"),
+                new Row(new Event.OpenFailed(CAUSE, true), "", Level.WARNING, "failed: cause", "openFailed"),
+                new Row(new Event.OpenFailed(CAUSE, false), "", Level.FINE, "failed: cause", "openFailed"),
+                new Row(new Event.Withheld(2, 5, true), "", Level.WARNING, "2 of 5 connections"),
+                new Row(new Event.Withheld(2, 5, false), "", Level.FINE, "2 of 5 connections"),
+                new Row(new Event.Lost(7, null, false), "lost", Level.WARNING, "lost (backend 7)"),
+                new Row(new Event.Lost(7, CAUSE, true), "lost", Level.FINE, "cause"),
+                new Row(new Event.Doubted("why"), "", Level.WARNING, "why: asking all"),
+                new Row(new Event.Reset(), "resets", Level.OFF, ""),
+                new Row(new Event.ServiceFailed("reset", CAUSE), "", Level.FINE, "reset failed"),
+                new Row(new Event.ClosingFailed(CAUSE), "", Level.FINE, "closing a connection failed"),
+                new Row(new Event.Closed(7, CloseReason.RETIRED, 0, null), "closed", Level.FINE, "retired", "closed"),
+                new Row(new Event.Closed(7, CloseReason.LOST, 0, CAUSE), "closed", Level.FINE, "lost", "lost", "closed"),
+                new Row(new Event.NotClosed(3), "", Level.WARNING, "3 connections"),
+                new Row(new Event.NotEnded("t"), "", Level.WARNING, "thread t"),
+                new Row(new Event.Leaked(HOLDER, true, false), "leaked", Level.WARNING, "3 ms ago", "leaked"),
+                new Row(new Event.Leaked(HOLDER, true, true), "", Level.WARNING, "by thread main", "leaked"),
+                new Row(new Event.Leaked(HOLDER, false, false), "leaked", Level.WARNING, "may be", "leaked"),
+                new Row(
+                        new Event.TransactionLeftOpen("site", "secret", true),
+                        "leftOpen",
+                        Level.WARNING,
+                        "closed at site",
+                        "transactionLeftOpen"),
+                new Row(new Event.TransactionLeftOpen("site", "secret", false), "leftOpen", Level.FINE, "at site"),
+                new Row(new Event.Exhausted(exhausted(), true), "timeouts", Level.OFF, "", "exhausted"),
+                new Row(new Event.Exhausted(exhausted(), false), "rejected", Level.OFF, "", "exhausted"),
+                new Row(new Event.RefusedClosed(), "rejected", Level.OFF, ""),
+                new Row(new Event.Bug("what", CAUSE), "bugs", Level.SEVERE, "bug: what"));
+    }
+
+    private final Logger logger = Logger.getLogger("dev.nanopool");
+    private final List<LogRecord> records = new ArrayList<>();
+    private final List<String> told = new ArrayList<>();
+    private @Nullable Level levelBefore;
+    private volatile @Nullable Throwable failing; // what the handler of the log throws
+
+    private final Handler handler = new Handler() {
+        @Override
+        public void publish(LogRecord published) {
+            records.add(published);
+            if (failing != null) EventsTest.<RuntimeException>sneak(failing);
+        }
+
+        @Override
+        public void flush() {}
+
+        @Override
+        public void close() {}
+    };
+
+    @SuppressWarnings({"unchecked", "TypeParameterUnusedInFormals"}) // throws what need not be declared
+    private static <T extends Throwable> void sneak(Throwable thrown) throws T {
+        throw (T) thrown;
+    }
+
+    @BeforeEach
+    void listen() {
+        levelBefore = logger.getLevel();
+        logger.setLevel(Level.ALL);
+        logger.setUseParentHandlers(false);
+        logger.addHandler(handler);
+    }
+
+    @AfterEach
+    void restore() {
+        logger.removeHandler(handler);
+        logger.setUseParentHandlers(true);
+        logger.setLevel(levelBefore);
+    }
+
+    private PoolListener listener(@Nullable Throwable thrown) {
+        return (PoolListener) Proxy.newProxyInstance(
+                PoolListener.class.getClassLoader(), new Class<?>[] {PoolListener.class}, (proxy, method, arguments) -> {
+                    told.add(method.getName());
+                    if (thrown != null) throw thrown;
+                    return null;
+                });
+    }
+
+    /** All counters, found by reflection. */
+    private static Map<String, Long> counts(Counters counters) throws Exception {
+        Map<String, Long> counts = new TreeMap<>();
+        for (Method method : Counters.class.getDeclaredMethods()) {
+            if (method.getReturnType() != long.class || method.getParameterCount() > 0) continue;
+            if (Modifier.isStatic(method.getModifiers())) continue;
+            counts.put(method.getName(), (long) method.invoke(counters));
+        }
+        return counts;
+    }
+
+    private void check(Row row, Events events) throws Exception {
+        Map<String, Long> expected = counts(events.counters());
+        if (!row.counter.isEmpty()) expected.merge(row.counter, 1L, Long::sum);
+        records.clear();
+        told.clear();
+        events.happened(row.event);
+        assertThat(counts(events.counters())).as("%s", row.event).isEqualTo(expected);
+        assertThat(told).as("%s", row.event).isEqualTo(row.told.subList(0, told.size())).hasSameSizeAs(row.told);
+        if (row.level == Level.OFF) return;
+        LogRecord line = records.get(0);
+        assertThat(line.getLevel()).as("%s", row.event).isEqualTo(row.level);
+        assertThat(line.getMessage()).startsWith("orders: ").contains(row.line).doesNotContain("secret");
+    }
+
+    // Each type of event has a row, and each row becomes true.
+    @Test
+    void eventMustReachItsSinks() throws Exception {
+        assertThat(table().stream().map(row -> (Object) row.event.getClass()).distinct())
+                .containsExactlyInAnyOrderElementsOf(Arrays.<Object>asList(Event.class.getPermittedSubclasses()));
+        for (Row row : table()) {
+            check(row, new Events("orders", listener(null)));
+            assertThat(records).as("%s", row.event).hasSize(row.level == Level.OFF ? 0 : 1);
+        }
+    }
+
+    // Each method of the listener is in a row.
+    @Test
+    void everyMethodOfTheListenerMustBeTold() {
+        assertThat(table().stream().flatMap(row -> row.told.stream()).distinct())
+                .containsExactlyInAnyOrderElementsOf(Arrays.stream(PoolListener.class.getDeclaredMethods())
+                        .map(Method::getName)
+                        .toList());
+    }
+
+    // The leases of closed connections are counted with them.
+    @Test
+    void leasesOfClosedConnectionsMustBeCounted() {
+        var events = new Events("orders", listener(null));
+        events.happened(new Event.Closed(1, CloseReason.RETIRED, 5, null));
+        events.happened(new Event.Closed(2, CloseReason.RETIRED, 6, null));
+        assertThat(events.counters().pastLeases()).isEqualTo(11);
+    }
+
+    // Whatever the listener or a handler of the log throws, or both, the other sinks get the event, and the caller, which
+    // may be between a permit and its connection, does not see it.
+    @Test
+    void sinkThatThrowsMustStopNeitherTheOthersNorTheCaller() throws Exception {
+        List<Throwable> failures = List.of(
+                new IllegalStateException("injected"),
+                new Exception("injected and not declared"),
+                new OutOfMemoryError("injected"),
+                new StackOverflowError("injected"),
+                new AssertionError("injected"),
+                new LinkageError("injected"));
+        for (Throwable failure : failures) {
+            for (Row row : table()) {
+                failing = null;
+                check(row, new Events("orders", listener(failure)));
+                failing = failure;
+                check(row, new Events("orders", listener(null)));
+                check(row, new Events("orders", listener(failure)));
+            }
+        }
+    }
+}
