@@ -252,10 +252,7 @@ final class Checks {
             threads.start(what, () -> serve(connection, what, ifFailed, action, afterwards));
             started = true;
         } finally {
-            if (!started) {
-                afterwards.run();
-                connection.abandon();
-            }
+            if (!started) afterwards.run();
         }
     }
 
@@ -263,21 +260,29 @@ final class Checks {
             PhysicalConnection connection, String what, Fact ifFailed, SqlAction action, Runnable afterwards) {
         boolean decided = false;
         try {
+            int facts = served(connection, what, ifFailed, action, afterwards);
+            connection.servicedToIdle();
+            decide(connection, facts | standing(connection), null);
+            decided = true;
+        } finally {
+            if (!decided) connection.abandon();
+        }
+    }
+
+    private int served(
+            PhysicalConnection connection, String what, Fact ifFailed, SqlAction action, Runnable afterwards) {
+        try {
             Session session = connection.session();
             Throwable failure = watchdog.run(session, action);
             int facts = session.facts();
             if (failure == null) {
                 connection.proven(Clock.nanoTime());
-            } else {
-                events.happened(new Event.ServiceFailed(what, failure));
-                facts |= failed(failure, ifFailed);
+                return facts;
             }
-            connection.servicedToIdle();
-            afterwards.run();
-            decide(connection, facts | standing(connection), null);
-            decided = true;
+            events.happened(new Event.ServiceFailed(what, failure));
+            return facts | failed(failure, ifFailed);
         } finally {
-            if (!decided) connection.abandon();
+            afterwards.run();
         }
     }
 

@@ -424,13 +424,9 @@ final class ClientConnection extends ForwardingConnection implements Client {
 
     /** Ends the lease, if it has not ended. */
     private void end(int forced) {
-        if (!connection.leasedToIdle(this)) return;
-        boolean passedOn = false;
         try {
-            connection.lender().ended(connection, this, forced);
-            passedOn = true;
+            boolean unused = connection.end(this, forced);
         } finally {
-            if (!passedOn) connection.abandon();
             Reference.reachabilityFence(this); // else it may look forgotten before the lease has ended
         }
     }

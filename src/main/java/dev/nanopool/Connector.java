@@ -161,46 +161,50 @@ final class Connector {
     Opened open() throws SQLException {
         var attempt = new PoolSocketFactory.Attempt();
         var result = new CompletableFuture<Opened>();
-        // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
-        // off its carrier; and a thread that waits for another thread's class initialisation, as at the start, would
-        // pin it.
-        Thread thread = threads.platformThread("connect", () -> connect(attempt, result));
-        thread.setContextClassLoader(Connector.class.getClassLoader()); // where the driver finds the socket factory
-        begin(thread, attempt);
-        SQLException failure;
+        Thread thread = begin(attempt, result);
+        boolean isTaken = false;
         try (Registration registered = closing.onClose(() -> result.completeExceptionally(closedException()))) {
-            return result.get(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
+            Opened opened = result.get(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
+            isTaken = true;
+            return opened;
         } catch (ExecutionException e) {
             Throwable cause = Objects.requireNonNull(e.getCause());
+            if (cause instanceof SQLException drivers) throw drivers;
             // Not its message: it comes from the supplier of the credentials, perhaps with one in it.
             String what = config.name + ": opening a connection failed: "
                     + cause.getClass().getName();
-            failure = cause instanceof SQLException drivers
-                    ? drivers
-                    : new SQLException(what, Failures.UNABLE_TO_CONNECT, cause);
+            throw new SQLException(what, Failures.UNABLE_TO_CONNECT, cause);
         } catch (TimeoutException e) {
-            failure = new SQLTransientConnectionException(
+            throw new SQLTransientConnectionException(
                     "%s: no connection to %s within %d ms (connectTimeout)"
                             .formatted(config.name, config.url.hosts, config.connectTimeout.toMillis()),
                     Failures.UNABLE_TO_CONNECT);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            failure = new SQLException(
+            throw new SQLException(
                     config.name + ": interrupted while opening a connection", Failures.CONNECTION_EXCEPTION, e);
+        } finally {
+            if (!isTaken) giveUp(attempt, result, thread);
         }
-        // A connection that arrives after the timeout but before this line has no owner.
-        if (!result.completeExceptionally(failure) && !result.isCompletedExceptionally())
-            result.join().abort();
-        attempt.cut();
-        thread.interrupt(); // it may wait for the credentials
-        throw failure;
+    }
+
+    /** No thread waits for the attempt any longer. */
+    private void giveUp(PoolSocketFactory.Attempt attempt, CompletableFuture<Opened> result, Thread thread) {
+        try {
+            // A connection that arrives before this line has no owner.
+            if (!result.completeExceptionally(closedException()) && !result.isCompletedExceptionally())
+                abortLate(result.join());
+        } finally {
+            attempt.cut();
+            thread.interrupt(); // it may wait for the credentials
+        }
     }
 
     /**
      * Starts the thread of an attempt, unless as many earlier ones hang as may run at a time: in the supplier of the
      * credentials, or in a name look-up, where nothing can end them.
      */
-    private void begin(Thread thread, PoolSocketFactory.Attempt attempt) throws SQLException {
+    private Thread begin(PoolSocketFactory.Attempt attempt, CompletableFuture<Opened> result) throws SQLException {
         boolean begun = false;
         try {
             if (attempts.incrementAndGet() > config.connectParallelism) {
@@ -209,8 +213,15 @@ final class Connector {
                                 .formatted(config.name, config.connectParallelism),
                         Failures.UNABLE_TO_CONNECT);
             }
+            // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
+            // off its carrier; and a thread that waits for another thread's class initialisation, as at the start, would
+            // pin it.
+            Thread thread = threads.platformThread("connect", () -> connect(attempt, result));
+            // Where the driver finds the socket factory.
+            thread.setContextClassLoader(Connector.class.getClassLoader());
             threads.start(thread);
             begun = true;
+            return thread;
         } finally {
             if (!begun) {
                 attempts.decrementAndGet();
@@ -280,9 +291,13 @@ final class Connector {
         return ServerVersion.from(oldest).getVersionNum() < ServerVersion.v9_0.getVersionNum();
     }
 
-    private static void abort(BaseConnection connection, @Nullable PeekableSocket socket) throws SQLException {
-        PoolSocketFactory.close(socket);
-        connection.abort(Runnable::run);
+    /** Closes the socket, in two ways, because either of them may fail. Never blocks. */
+    static void abort(BaseConnection connection, @Nullable PeekableSocket socket) throws SQLException {
+        try {
+            PoolSocketFactory.close(socket);
+        } finally {
+            connection.abort(Runnable::run);
+        }
     }
 
     /** Logs in. A password that has been changed meanwhile is asked for once more. */

@@ -33,7 +33,12 @@ final class Events {
 
     /** Whether lines of that level are logged. */
     boolean isLogged(Level level) {
-        return LOGGER.isLoggable(level);
+        try {
+            return LOGGER.isLoggable(level);
+        } catch (Throwable e) {
+            sinkFailed(e);
+            return false;
+        }
     }
 
     /** Hands the event to all sinks. Throws nothing that a sink throws. */

@@ -80,34 +80,37 @@ final class Housekeeper {
 
     private void run() {
         while (!stopped) {
-            long now = Clock.nanoTime();
-            clock.tick(now);
-            long next = look(now);
-            LockSupport.parkNanos(this, Math.max(next - now, LINE_NANOS));
-            long early = now + LINE_NANOS - Clock.nanoTime();
-            while (early > 0 && !stopped) {
-                LockSupport.parkNanos(this, early);
-                early = now + LINE_NANOS - Clock.nanoTime();
+            try {
+                lookAndPark();
+            } catch (RuntimeException | Error e) { // the clock must go on, because callers' deadlines depend on it
+                events.happened(new Event.Bug("the housekeeper failed", e));
             }
+        }
+    }
+
+    private void lookAndPark() {
+        long now = Clock.nanoTime();
+        clock.tick(now);
+        long next = look(now);
+        LockSupport.parkNanos(this, Math.max(next - now, LINE_NANOS));
+        long early = now + LINE_NANOS - Clock.nanoTime();
+        while (early > 0 && !stopped) {
+            LockSupport.parkNanos(this, early);
+            early = now + LINE_NANOS - Clock.nanoTime();
         }
     }
 
     /** Does what is due, without ever blocking. Answers when to look again, at the latest. */
     private long look(long now) {
-        long next = now + TICK_NANOS;
-        try {
-            next = Math.min(next, queue.expire(now));
-            watchdog.enforce(now);
-            supply.recover();
-            for (PhysicalConnection connection : supply.connections()) {
-                if (connection.isAbandoned()) checks.recover(connection);
-            }
-            boolean isDue = now - sweptNanos >= SWEEP_NANOS;
-            if (isDue || audit.isSuspicious()) audit.compare(now);
-            if (isDue || alarm.takeSweep()) sweep(now, isDue);
-        } catch (RuntimeException | Error e) { // the clock must go on, because callers' deadlines depend on it
-            events.happened(new Event.Bug("the housekeeper failed", e));
+        long next = Math.min(now + TICK_NANOS, queue.expire(now));
+        watchdog.enforce(now);
+        supply.recover();
+        for (PhysicalConnection connection : supply.connections()) {
+            if (connection.isAbandoned()) checks.recover(connection);
         }
+        boolean isDue = now - sweptNanos >= SWEEP_NANOS;
+        if (isDue || audit.isSuspicious()) audit.compare(now);
+        if (isDue || alarm.takeSweep()) sweep(now, isDue);
         return next;
     }
 

@@ -28,7 +28,7 @@ final class Leaks {
         boolean isKnown = lease.isSuspected();
         if (!isForgotten && (isKnown || !isSuspect(lease, now))) return;
         PoolExhaustedException.Holder holder = Stacks.holder(lease, stack(lease));
-        if (isForgotten ? !takeBack(connection, lease) : !connection.isLeasedBy(lease)) return; // it ended meanwhile
+        if (isForgotten ? !connection.end(lease, 0) : !connection.isLeasedBy(lease)) return; // it ended meanwhile
         lease.suspect();
         // On a thread of its own, because the housekeeper must not wait for a listener.
         threads.start("leak", () -> events.happened(new Event.Leaked(holder, isForgotten, isKnown)));
@@ -42,12 +42,5 @@ final class Leaks {
         @Nullable Throwable leasedAt = lease.usage().leasedAt();
         return List.of(
                 leasedAt != null ? leasedAt.getStackTrace() : lease.owner().getStackTrace());
-    }
-
-    /** Ends the lease of a client that no thread can reach. False: it has ended. */
-    private static boolean takeBack(PhysicalConnection connection, Lease lease) {
-        if (!connection.leasedToIdle(lease)) return false;
-        connection.lender().ended(connection, lease, 0);
-        return true;
     }
 }

@@ -3,6 +3,7 @@ package dev.nanopool;
 import dev.nanopool.queue.LeaseQueue;
 import dev.nanopool.queue.RefusedException;
 import dev.nanopool.queue.RefusedException.Reason;
+import dev.nanopool.queue.StackReserve;
 import dev.nanopool.sql.SqlText;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -54,47 +55,64 @@ final class Leases implements Lender {
 
     Connection lease(long timeoutNanos) throws SQLException {
         PhysicalConnection connection = queue.tryTake();
-        if (connection == null || !checks.isTrusted(connection)) connection = awaitUsable(connection, timeoutNanos);
-        return lend(connection);
-    }
-
-    Optional<Connection> tryLease() throws SQLException {
-        PhysicalConnection connection = takeUsable(queue.tryTakeOrFill());
-        if (connection == null && supply.isClosed()) throw closedException();
-        return connection == null ? Optional.empty() : Optional.of(lend(connection));
-    }
-
-    /** The lease begins. From here to the client's hand nothing may lose the connection. */
-    private Connection lend(PhysicalConnection connection) {
-        boolean handedOver = false;
+        boolean isLent = false;
         try {
-            long now = connection.leases() % TIMED == 0 ? Clock.nanoTime() : clock.coarseNanos();
-            var client = new ClientConnection(connection, now);
-            if (isTracing) client.used();
-            connection.idleToLeased(client);
-            handedOver = true;
+            if (connection == null || !checks.isTrusted(connection)) {
+                StackReserve.require(); // for `finally`
+                long startNanos = Clock.nanoTime();
+                PhysicalConnection first = connection;
+                connection = null; // in the hand of those that look at it
+                connection = awaitUsable(first, startNanos, timeoutNanos);
+                counters.waited(Clock.nanoTime() - startNanos);
+            }
+            Connection client = lend(connection);
+            isLent = true;
             return client;
         } finally {
-            if (!handedOver) connection.abandon();
+            if (!isLent && connection != null) connection.abandon();
         }
     }
 
-    /** @param first an idle connection, which is not trusted; null: none was idle */
-    private PhysicalConnection awaitUsable(@Nullable PhysicalConnection first, long timeoutNanos) throws SQLException {
-        long startNanos = Clock.nanoTime();
+    Optional<Connection> tryLease() throws SQLException {
+        StackReserve.require(); // for `finally`
+        PhysicalConnection connection = takeUsable(queue.tryTakeOrFill());
+        if (connection == null) {
+            if (supply.isClosed()) throw closedException();
+            return Optional.empty();
+        }
+        boolean isLent = false;
         try {
-            PhysicalConnection connection;
+            Optional<Connection> client = Optional.of(lend(connection));
+            isLent = true;
+            return client;
+        } finally {
+            if (!isLent) connection.abandon();
+        }
+    }
+
+    /** The lease begins with the last call, so that a caller which sees a failure still has the connection in its hand. */
+    private Connection lend(PhysicalConnection connection) {
+        long now = connection.leases() % TIMED == 0 ? Clock.nanoTime() : clock.coarseNanos();
+        var client = new ClientConnection(connection, now);
+        if (isTracing) client.used();
+        connection.idleToLeased(client);
+        return client;
+    }
+
+    /** @param first an idle connection, which is not trusted; null: none was idle */
+    private PhysicalConnection awaitUsable(@Nullable PhysicalConnection first, long startNanos, long timeoutNanos)
+            throws SQLException {
+        try {
             if (timeoutNanos == 0) {
-                connection = takeUsable(first == null ? queue.tryTakeOrFill() : first);
+                PhysicalConnection connection = takeUsable(first == null ? queue.tryTakeOrFill() : first);
                 if (connection == null) throw new RefusedException(Reason.TIMED_OUT, 0);
-            } else {
-                connection = first == null ? null : checks.inspected(first);
-                while (connection == null) {
-                    connection = queue.take(startNanos + timeoutNanos, checks.validating());
-                    if (!checks.isTrusted(connection)) connection = checks.inspected(connection);
-                }
+                return connection;
             }
-            counters.waited(Clock.nanoTime() - startNanos);
+            PhysicalConnection connection = first == null ? null : checks.inspected(first);
+            while (connection == null) {
+                connection = queue.take(startNanos + timeoutNanos, checks.validating());
+                if (!checks.isTrusted(connection)) connection = checks.inspected(connection);
+            }
             return connection;
         } catch (RefusedException e) {
             throw exception(e, Clock.nanoTime() - startNanos, timeoutNanos);
@@ -134,30 +152,20 @@ final class Leases implements Lender {
     // The way back
 
     @Override
-    public void ended(PhysicalConnection connection, Lease lease, int forced) {
-        boolean passedOn = false;
-        Usage leftOpen = null;
-        String opener = null;
-        try {
-            Usage usage = lease.usage();
-            SessionState state = connection.session().state();
-            // The pool does not know what became of a transaction whose connection is lost or in use.
-            if (usage != null
-                    && forced == 0
-                    && !state.isIdle()
-                    && !usage.isBusy()
-                    && !connection.session().isBroken()) {
-                leftOpen = usage;
-                opener = state.opener();
-            }
-            if (connection.leases() % TIMED == 1) counters.used(Clock.nanoTime() - lease.startNanos());
-            connection.usedUntil(clock.coarseNanos());
-            checks.returned(connection, usage, forced);
-            passedOn = true;
-        } finally {
-            if (!passedOn) connection.abandon();
-        }
-        if (leftOpen != null) leftOpen(leftOpen, opener); // last, because it calls the listener
+    public @Nullable Runnable ended(PhysicalConnection connection, Lease lease, int forced) {
+        Usage usage = lease.usage();
+        SessionState state = connection.session().state();
+        // The pool does not know what became of a transaction whose connection is lost or in use.
+        boolean isLeftOpen = usage != null
+                && forced == 0
+                && !state.isIdle()
+                && !usage.isBusy()
+                && !connection.session().isBroken();
+        String opener = isLeftOpen ? state.opener() : null;
+        if (connection.leases() % TIMED == 1) counters.used(Clock.nanoTime() - lease.startNanos());
+        connection.usedUntil(clock.coarseNanos());
+        checks.returned(connection, usage, forced);
+        return usage != null && isLeftOpen ? () -> leftOpen(usage, opener) : null;
     }
 
     /** Counts a transaction that a client left open, and reports it once for each place that closed such a client. */

@@ -1,5 +1,7 @@
 package dev.nanopool;
 
+import org.jspecify.annotations.Nullable;
+
 /** What a client knows of its pool. Thread-safe. */
 interface Lender {
     /** The pool's name. */
@@ -12,14 +14,16 @@ interface Lender {
     int changes(String sql, boolean standardStrings);
 
     /** Where a lease that begins now is leased, if the pool traces leases; else null. */
-    @org.jspecify.annotations.Nullable
+    @Nullable
     Throwable trace();
 
     /**
      * A lease has ended, and its connection is in the hand of the calling thread, which passes it on here. No I/O; throws
-     * nothing that a listener or a log handler throws.
+     * nothing that a listener or a log handler throws. If this throws, the caller still has the connection.
      *
      * @param forced facts by which the lease was ended, as {@linkplain Fate.Fact#bit facts}; 0: the client was closed
+     * @return what is to be reported afterwards; null: nothing
      */
-    void ended(PhysicalConnection connection, Lease lease, int forced);
+    @Nullable
+    Runnable ended(PhysicalConnection connection, Lease lease, int forced);
 }

@@ -97,11 +97,26 @@ final class PhysicalConnection {
     }
 
     /** The lease ends, and its connection is in the hand of the calling thread. False: another thread has ended it. */
-    boolean leasedToIdle(Lease ended) {
+    private boolean leasedToIdle(Lease ended) {
         for (Object now = LIFE.getVolatile(this); isLease(now, ended); now = LIFE.getVolatile(this)) {
             if (LIFE.compareAndSet(this, now, State.IDLE)) return true; // else the housekeeper made it a Lasting
         }
         return false;
+    }
+
+    /** Ends the lease and passes the connection on. False: another thread has ended the lease. */
+    boolean end(Lease lease, int forced) {
+        if (!leasedToIdle(lease)) return false;
+        Runnable report;
+        boolean passedOn = false;
+        try {
+            report = lender.ended(this, lease, forced);
+            passedOn = true;
+        } finally {
+            if (!passedOn) abandon();
+        }
+        if (report != null) report.run();
+        return true;
     }
 
     void idleToServiced() {

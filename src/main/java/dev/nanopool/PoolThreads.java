@@ -49,15 +49,15 @@ final class PoolThreads {
 
     /** Starts a thread of the pool. If this throws, the thread does not run. */
     void start(Thread thread) {
+        if (!thread.isVirtual()) running.removeIf(other -> other.getState() == Thread.State.TERMINATED);
         boolean started = false;
         running.add(thread);
         try {
-            thread.start();
+            thread.start(); // nothing may follow, because the task runs, and a caller that sees a failure would run it again
             started = true;
         } finally {
             if (!started) running.remove(thread);
         }
-        if (!thread.isVirtual()) running.removeIf(other -> other.getState() == Thread.State.TERMINATED);
     }
 
     /**

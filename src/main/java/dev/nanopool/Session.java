@@ -166,12 +166,15 @@ final class Session {
      */
     void close(CloseReason reason) throws SQLException {
         boolean givesUp = killed || reason.leavesAStatementRunning() || isTimeout(failure);
-        if (!givesUp && !isBroken()) {
-            connection.close();
-            return;
+        boolean isClosed = false;
+        try {
+            if (!givesUp && !isBroken()) {
+                connection.close();
+                isClosed = true;
+            }
+        } finally {
+            if (!isClosed) Connector.abort(connection, socket);
         }
-        PoolSocketFactory.close(socket);
-        connection.abort(Runnable::run);
         if (givesUp) connection.getQueryExecutor().sendQueryCancel(); // through a socket of its own
     }
 

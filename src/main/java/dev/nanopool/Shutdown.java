@@ -96,8 +96,10 @@ final class Shutdown {
         Lease lease = connection.lease();
         if (lease == null) return;
         Client client = lease.client();
-        if (client != null) client.cut();
-        else if (connection.leasedToIdle(lease))
-            connection.lender().ended(connection, lease, Fate.Fact.FORGOTTEN.bit());
+        if (client != null) {
+            client.cut();
+        } else {
+            boolean unused = connection.end(lease, Fate.Fact.FORGOTTEN.bit());
+        }
     }
 }

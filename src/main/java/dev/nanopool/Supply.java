@@ -143,25 +143,36 @@ final class Supply {
         }
         var failure = new AtomicReference<@Nullable Throwable>();
         var rest = new CountDownLatch(Math.max(0, toOpen.size() - 1));
-        for (int i = 0; i < toOpen.size(); i++) {
-            Permit permit = toOpen.get(i);
-            if (i == 0) {
-                openAtStart(permit, failure);
-            } else {
-                threads.start("open", () -> {
-                    try {
-                        openAtStart(permit, failure);
-                    } finally {
-                        rest.countDown();
-                    }
-                });
+        int passedOn = 0;
+        try {
+            for (Permit permit : toOpen) {
+                if (passedOn++ == 0) openAtStart(permit, failure);
+                else startOpening(permit, failure, rest);
             }
+        } finally {
+            toOpen.subList(passedOn, toOpen.size()).forEach(Permit::close);
         }
         rest.await();
         Throwable first = failure.get();
         if (first instanceof SQLException e) throw e;
         if (first != null)
             throw new SQLException(config.name + ": cannot open a connection", Failures.UNABLE_TO_CONNECT, first);
+    }
+
+    private void startOpening(Permit permit, AtomicReference<@Nullable Throwable> failure, CountDownLatch rest) {
+        boolean started = false;
+        try {
+            threads.start("open", () -> {
+                try {
+                    openAtStart(permit, failure);
+                } finally {
+                    rest.countDown();
+                }
+            });
+            started = true;
+        } finally {
+            if (!started) permit.close();
+        }
     }
 
     /** Opens one, unless another attempt has failed. */
@@ -237,7 +248,7 @@ final class Supply {
     private boolean dropIdle() {
         try (Permit permit = permits.hold()) {
             var idle = new AtomicReference<@Nullable PhysicalConnection>();
-            boolean isFree = queue.withdraw(idle::set);
+            boolean isFree = withdraw(permit, idle);
             PhysicalConnection connection = idle.get();
             if (isFree && connection == null) {
                 if (!withdraw(permit)) release(permit);
@@ -246,6 +257,17 @@ final class Supply {
             permits.use(permit); // it stood for nothing, or the connection has the permit
             if (connection != null) drop(connection);
             return connection != null;
+        }
+    }
+
+    private boolean withdraw(Permit permit, AtomicReference<@Nullable PhysicalConnection> idle) {
+        boolean isDone = false;
+        try {
+            boolean isFree = queue.withdraw(idle::set);
+            isDone = true;
+            return isFree;
+        } finally {
+            if (!isDone) permits.use(permit); // the queue has kept what it has, so that this permit stands for nothing
         }
     }
 
@@ -337,7 +359,10 @@ final class Supply {
         queue.give(connection); // nothing may follow: the connection is not the caller's any longer
     }
 
-    /** Takes a connection out of use, which was claimed: a thread of the pool closes it, then sees to its permit. */
+    /**
+     * Takes a connection out of use, which was claimed: a thread of the pool closes it, then sees to its permit. If this
+     * throws, the caller still has the connection.
+     */
     void discard(PhysicalConnection connection, Fact why) {
         boolean isLeaving = why == Fact.POOL_CLOSED || why == Fact.SUSPENDED || why == Fact.SURPLUS;
         CloseReason reason = why.reason();
@@ -347,13 +372,7 @@ final class Supply {
     }
 
     private void startClosing(PhysicalConnection connection) {
-        boolean started = false;
-        try {
-            threads.start("close", () -> close(connection));
-            started = true;
-        } finally {
-            if (!started) connection.abandon();
-        }
+        threads.start("close", () -> close(connection));
     }
 
     private void close(PhysicalConnection connection) {
@@ -363,6 +382,7 @@ final class Supply {
                 connection.session().close(connection.closeReason());
             } catch (SQLException | RuntimeException | Error e) {
                 events.happened(new Event.ClosingFailed(e));
+                connection.session().kill(new SQLException("closing failed", Failures.CONNECTION_EXCEPTION, e));
             }
             settle(connection);
             settled = true;
@@ -433,7 +453,13 @@ final class Supply {
         for (PhysicalConnection connection : connections) {
             if (connection.isAbandoned() && connection.state() == PhysicalConnection.State.CLOSING) {
                 connection.recovered();
-                startClosing(connection);
+                boolean started = false;
+                try {
+                    startClosing(connection);
+                    started = true;
+                } finally {
+                    if (!started) connection.abandon();
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ package dev.nanopool.queue;
  * Makes a full stack show before a change instead of in the middle of it. The JDK's collections and semaphores may throw a
  * {@code StackOverflowError} when they have done one half of their work; after {@link #require} they have room for both.
  */
-final class StackReserve {
+public final class StackReserve {
     // 24 frames take 3 kB or more when they are compiled. The deepest of the calls that rely on them is an interpreted
     // LinkedTransferQueue.offer with its VarHandle, which takes 1 kB.
     private static final int FRAMES = 24;
@@ -16,7 +16,7 @@ final class StackReserve {
      *
      * @throws StackOverflowError if it has not
      */
-    static void require() {
+    public static void require() {
         long unused = descend(FRAMES, 1, 2, 3, 4, 5, 6, 7, 8);
     }
 
