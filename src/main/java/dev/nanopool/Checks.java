@@ -20,6 +20,8 @@ final class Checks {
     private static final long ASKED_NANOS = Duration.ofSeconds(30).toNanos(); // idle for more: the server is asked
     private static final long SECOND_NANOS = Duration.ofSeconds(1).toNanos();
 
+    private static final Duration QUIET = Duration.ofMillis(500); // for the driver's own lock
+
     private final Supply supply;
     private final Watchdog watchdog;
     private final Events events;
@@ -52,6 +54,15 @@ final class Checks {
     /** How many connections are being validated: a caller that waits for one of them does not wait for its turn. */
     int validating() {
         return validating.get() + (inspecting ? supply.size() : 0);
+    }
+
+    /** How many connections a caller can have without a lease ending: those that are validated, THEN those that are idle. */
+    int available() {
+        int available = validating();
+        for (PhysicalConnection connection : supply.connections()) {
+            if (connection.state() == PhysicalConnection.State.IDLE) available++;
+        }
+        return available;
     }
 
     /** The housekeeper has the idle connections in its hand, until this is closed. */
@@ -237,11 +248,22 @@ final class Checks {
         Session session = connection.session();
         Usage.Cancels cancels = usage == null ? null : usage.cancels();
         SqlAction undo = () -> {
+            if (session.state().isUnwrapped()) awaitQuiet(session);
             if (usage != null) usage.statements().close(failure -> session.note(failure, true));
             session.reset(cancels, Watchdog.PATIENCE);
             events.happened(new Event.Reset());
         };
         service(connection, "reset", Fact.RESET_FAILED, undo, () -> {});
+    }
+
+    /** The lease had the driver's own object, so another thread may use it still, or a COPY was left open there. */
+    private void awaitQuiet(Session session) throws SQLException {
+        Throwable failure = watchdog.run(session, QUIET, session::awaitQuiet);
+        if (failure instanceof SQLTimeoutException) {
+            throw new SQLException("the driver's connection is still in use", Failures.OBJECT_IN_USE, failure);
+        }
+        if (failure instanceof SQLException e) throw e;
+        if (failure != null) throw new SQLException("the driver's connection cannot be used", failure);
     }
 
     private void service(
@@ -288,6 +310,7 @@ final class Checks {
 
     private int failed(Throwable failure, Fact ifFailed) {
         if (Failures.isState(failure, Failures.READ_ONLY_SQL_TRANSACTION)) return Fact.WRONG_ROLE.bit();
+        if (Failures.isState(failure, Failures.OBJECT_IN_USE)) return Fact.BUSY.bit();
         boolean isLate = failure instanceof SQLTimeoutException && ifFailed == Fact.RESET_FAILED;
         return isLate ? Fact.RESET_LATE.bit() : ifFailed.bit();
     }

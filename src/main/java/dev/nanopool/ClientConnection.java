@@ -629,30 +629,27 @@ final class ClientConnection extends ForwardingConnection implements Client {
         }
     }
 
-    /**
-     * The driver cannot forget a type, so the connection is replaced after this lease, unless the type has had this class
-     * before.
-     */
+    /** The end of the lease registers the class again that the type had before. */
     @Override
     @SuppressWarnings("deprecation")
     public void addDataType(String type, String className) {
-        Class<?> known = typeClass(type);
+        Class<? extends PGobject> known = typeClass(type);
         if (known != null && known.getName().equals(className)) return;
-        irreversible();
+        connection.session().state().registering(type, known);
         super.addDataType(type, className);
     }
 
     /** As the other {@code addDataType}. */
     @Override
     public void addDataType(String type, Class<? extends PGobject> klass) throws SQLException {
-        connection();
-        if (klass.equals(typeClass(type))) return;
-        irreversible();
+        Class<? extends PGobject> known = typeClass(type);
+        if (klass.equals(known)) return;
+        session().state().registering(type, known);
         super.addDataType(type, klass);
     }
 
     /** The class that the driver makes of values of that type; null: none of their own. */
-    private @Nullable Class<?> typeClass(String type) {
+    private @Nullable Class<? extends PGobject> typeClass(String type) {
         return delegateUnchecked().getTypeInfo().getPGobject(type);
     }
 

@@ -18,7 +18,7 @@ public enum CloseReason {
     STALE_CACHE("stale cache in the session"),
     /** Its lease was ended while another thread still used it, or with a COPY open. */
     BUSY("still in use after its lease"),
-    /** The lease did what no statement undoes, such as {@code addDataType}. */
+    /** The lease did what no statement undoes, such as {@code LOAD}. */
     IRREVERSIBLE("changed in a way that cannot be undone"),
     /** What the last lease had changed could not be undone in time. */
     RESET_FAILED("reset failed"),

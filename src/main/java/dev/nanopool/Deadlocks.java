@@ -61,8 +61,7 @@ final class Deadlocks {
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease();
             if (lease == null || lease.client() == null || lease.isBusy()) return List.of(); // mostly the first
-            Usage usage = lease.usage();
-            if (usage != null && usage.isShared()) return List.of(); // another thread may give it back
+            if (lease.isShared()) return List.of(); // another thread may give it back
             leases.add(lease);
         }
         if (leases.size() < supply.size()) return List.of(); // one more may be opened

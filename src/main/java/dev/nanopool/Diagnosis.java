@@ -66,13 +66,16 @@ final class Diagnosis {
     }
 
     private Verdict verdict(Reason reason, List<Holder> holders, long timeoutNanos) {
+        if (supply.isSuspended()) return Verdict.SUSPENDED;
         if (reason == Reason.DATABASE_DOWN) return Verdict.DATABASE_DOWN;
         if (reason == Reason.DEADLOCK || deadlocks.isPartOfOne()) return Verdict.DEADLOCK;
-        // Nobody holds one, and yet there is none: the server answers neither those that ask for one nor the pool.
-        if (holders.isEmpty() && !supply.isSuspended() && statistics.isPoolAtWork()) return Verdict.DATABASE_DOWN;
+        // No lease holds a connection, and yet there is none, because the server answers neither callers nor the pool. A
+        // caller that is refused at once has not waited for the server's answer.
+        boolean hasWaited = reason != Reason.QUEUE_FULL || supply.lastFailure() != null;
+        if (holders.isEmpty() && hasWaited && statistics.isPoolAtWork()) return Verdict.DATABASE_DOWN;
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease();
-            if (lease != null && !lease.owner().isAlive()) return Verdict.LEAK;
+            if (lease != null && !lease.owner().isAlive() && !lease.isShared()) return Verdict.LEAK;
         }
         long slow = holders.stream()
                 .filter(holder -> holder.heldFor().toNanos() >= timeoutNanos)

@@ -35,6 +35,7 @@ final class Failures {
     static final String UNDEFINED_OBJECT = "42704";
     static final String TOO_MANY_CONNECTIONS = "53300";
     static final String OBJECT_NOT_IN_STATE = "55000";
+    static final String OBJECT_IN_USE = "55006";
     static final String QUERY_CANCELED = "57014";
     static final String ADMIN_SHUTDOWN = "57P01";
     static final String CRASH_SHUTDOWN = "57P02";

@@ -34,8 +34,10 @@ final class Leaks {
         threads.start("leak", () -> events.happened(new Event.Leaked(holder, isForgotten, isKnown)));
     }
 
-    private boolean isSuspect(Lease lease, long now) {
-        return !lease.owner().isAlive() || now - lease.startNanos() >= thresholdNanos;
+    /** A client whose thread has ended may be in other hands. It is suspect if no other thread uses it within a second. */
+    private boolean isSuspect(Lease.Lasting lease, long now) {
+        if (now - lease.startNanos() >= thresholdNanos) return true;
+        return !lease.owner().isAlive() && !lease.isShared() && lease.wasOwnerless();
     }
 
     private static List<StackTraceElement> stack(Lease.Lasting lease) {

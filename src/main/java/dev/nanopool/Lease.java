@@ -27,12 +27,19 @@ interface Lease {
         return usage != null && usage.isBusy();
     }
 
+    /** Whether a thread other than the owner has used the client, and so may give it back. */
+    default boolean isShared() {
+        Usage usage = usage();
+        return usage != null && usage.isShared();
+    }
+
     /** A lease that the housekeeper has met. It refers to its client weakly. */
     final class Lasting extends WeakReference<Client> implements Lease {
         private final Thread owner;
         private final long startNanos;
         private final Usage usage;
         private boolean suspected;
+        private boolean ownerless;
 
         Lasting(Client client) {
             super(client);
@@ -59,6 +66,16 @@ interface Lease {
         @Override
         public @Nullable Client client() {
             return get();
+        }
+
+        /**
+         * Whether the housekeeper has found before that the owner has ended, and no other thread has used the client since.
+         * For the housekeeper alone.
+         */
+        boolean wasOwnerless() {
+            boolean was = ownerless;
+            ownerless = true;
+            return was;
         }
 
         /** Whether it was reported as a suspected leak. For the housekeeper alone. */

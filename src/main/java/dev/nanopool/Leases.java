@@ -110,7 +110,7 @@ final class Leases implements Lender {
             }
             PhysicalConnection connection = first == null ? null : checks.inspected(first);
             while (connection == null) {
-                connection = queue.take(startNanos + timeoutNanos, checks.validating());
+                connection = take(startNanos + timeoutNanos);
                 if (!checks.isTrusted(connection)) connection = checks.inspected(connection);
             }
             return connection;
@@ -120,6 +120,17 @@ final class Leases implements Lender {
             Thread.currentThread().interrupt();
             throw new SQLException(
                     name() + ": interrupted while waiting for a connection", Failures.CONNECTION_EXCEPTION, e);
+        }
+    }
+
+    /** Waits in the line. A caller is not one too many while a connection is idle or being validated. */
+    private PhysicalConnection take(long deadlineNanos) throws RefusedException, InterruptedException {
+        try {
+            return queue.take(deadlineNanos, checks.validating());
+        } catch (RefusedException e) {
+            int available = e.reason() == Reason.QUEUE_FULL ? checks.available() : 0;
+            if (available == 0) throw e;
+            return queue.take(deadlineNanos, available);
         }
     }
 

@@ -18,12 +18,14 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
     public enum Verdict {
         /** Leases are held longer than callers are willing to wait: long transactions, slow queries. */
         SLOW_HOLDERS("leases last longer than callers wait: look for long transactions and slow queries"),
-        /** A lease's thread has ended without giving it back. */
+        /** A lease's thread has ended without giving it back, and no other thread has used the client. */
         LEAK("a thread has ended without closing its client: use try-with-resources"),
         /** Every lease belongs to a thread that itself waits here for another one. */
         DEADLOCK("every lease's thread itself waits here for another: lease one client per task, or hand it down"),
         /** Leases come and go, but there are more callers than the pool can serve in time. */
         OVERLOAD("more callers than the pool can serve in time: limit the load, or shorten the leases"),
+        /** {@link Pool#suspend} was called, and no {@link Pool#resume} yet. */
+        SUSPENDED("the pool is suspended and lends nothing until Pool.resume()"),
         /** The database lets nobody in at present, or does not answer. */
         DATABASE_DOWN("the database lets nobody in, or does not answer: see the cause, if there is one");
 

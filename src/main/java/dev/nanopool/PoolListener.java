@@ -50,7 +50,7 @@ public interface PoolListener {
 
     /**
      * A client was not closed. Certain: nobody can reach it any more, and its connection is taken back. Otherwise
-     * suspected, told once for each lease and left alone: its thread has ended, though another may hold the client, or it
+     * suspected, told once for each lease and left alone: its thread has ended and no other thread has used the client, or it
      * is older than {@code leakThreshold} and does not wait for the server.
      *
      * @param pool the pool's name

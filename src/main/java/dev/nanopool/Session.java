@@ -137,6 +137,14 @@ final class Session {
         refusedWrite = false;
     }
 
+    /**
+     * Waits until no other thread uses the driver's connection, and no COPY is open in it. Blocks for ever while a COPY is
+     * open, but asks the server nothing.
+     */
+    void awaitQuiet() throws SQLException {
+        connection.getQueryExecutor().processNotifies();
+    }
+
     /** Undoes what a lease changed; first lets its late cancels pass, if there are any. One to three round trips. */
     void reset(Usage.@Nullable Cancels cancels, Duration patience) throws SQLException {
         if (cancels != null) {
@@ -165,10 +173,13 @@ final class Session {
      * {@code cancelSignalTimeout}.
      */
     void close(CloseReason reason) throws SQLException {
-        boolean givesUp = killed || reason.leavesAStatementRunning() || isTimeout(failure);
+        boolean isBroken = isBroken();
+        // The driver's own object, unwrapped, may have given up a statement, and the pool has not seen how.
+        boolean isClosedUnseen = isBroken && failure == null;
+        boolean givesUp = killed || reason.leavesAStatementRunning() || isTimeout(failure) || isClosedUnseen;
         boolean isClosed = false;
         try {
-            if (!givesUp && !isBroken()) {
+            if (!givesUp && !isBroken) {
                 connection.close();
                 isClosed = true;
             }

@@ -7,14 +7,18 @@ import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.Collection;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.core.TransactionState;
 import org.postgresql.jdbc.AutoSave;
+import org.postgresql.jdbc.TypeInfoCache;
+import org.postgresql.util.PGobject;
 
 /**
  * What a lease changed in its session, and the one statement that undoes it: afterwards the session is as it was when the
@@ -68,6 +72,22 @@ final class SessionState {
     private boolean used; // SQL was sent since the last reset
     private @Nullable String opener; // the last SQL text that was sent outside of a transaction
     private volatile boolean irreversible;
+
+    /** The classes of types before the lease registered others. */
+    private final Map<String, Class<? extends PGobject>> types = new ConcurrentHashMap<>(2);
+
+    /** The types that the driver reads itself. */
+    private static final class CoreTypes {
+        private static final Set<String> NAMES = names();
+
+        private static Set<String> names() {
+            Set<String> names = new HashSet<>();
+            new TypeInfoCache(null, Integer.MAX_VALUE)
+                    .getPGTypeNamesWithSQLTypes()
+                    .forEachRemaining(names::add);
+            return names;
+        }
+    }
 
     private static final int NOT_KNOWN = Connection.TRANSACTION_NONE;
 
@@ -134,6 +154,18 @@ final class SessionState {
 
     void changed(Change change) {
         add(change.bit());
+    }
+
+    /**
+     * The lease is about to register a class for a type of the server.
+     *
+     * @param before the class that the type has; null: none
+     */
+    void registering(String type, @Nullable Class<? extends PGobject> before) {
+        // The driver cannot forget a type. One that it does not know has a PGobject as its value, registered or not.
+        if (before == null && CoreTypes.NAMES.contains(type)) irreversible();
+        types.putIfAbsent(type, before == null ? PGobject.class : before);
+        changed(Change.DRIVER);
     }
 
     /** Something that no statement undoes: the connection is to be replaced. */
@@ -356,6 +388,10 @@ final class SessionState {
             connection.setAdaptiveFetch(adaptiveFetch);
             connection.setAutosave(autosave);
         }
+        for (Map.Entry<String, Class<? extends PGobject>> type : types.entrySet()) {
+            connection.addDataType(type.getKey(), type.getValue());
+        }
+        types.clear();
         connection.clearWarnings();
     }
 

@@ -1,9 +1,12 @@
 package dev.nanopool;
 
 import dev.nanopool.PhysicalConnection.State;
+import java.time.Duration;
 
 /** Reads the pool's numbers. Thread-safe, never blocks; walks the connections. */
 final class Statistics {
+    private static final long PATIENCE_NANOS = Duration.ofSeconds(1).toNanos();
+
     private final String pool;
     private final Supply supply;
     private final Counters counters;
@@ -29,11 +32,14 @@ final class Statistics {
         return new PoolStats(gauges, leases, counters);
     }
 
-    /** Whether connections are being opened, reset, validated or closed. */
+    /** Whether connections are being opened or closed, or the server has kept the pool waiting for a second. */
     boolean isPoolAtWork() {
-        return supply.opening() > 0
-                || supply.connections().stream()
-                        .map(PhysicalConnection::state)
-                        .anyMatch(state -> state == State.SERVICED || state == State.CLOSING);
+        return supply.opening() > 0 || supply.connections().stream().anyMatch(Statistics::isWorkedOn);
+    }
+
+    private static boolean isWorkedOn(PhysicalConnection connection) {
+        State state = connection.state();
+        if (state == State.CLOSING) return true;
+        return state == State.SERVICED && Clock.nanoTime() - connection.idleNanos() >= PATIENCE_NANOS;
     }
 }

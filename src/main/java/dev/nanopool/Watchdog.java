@@ -27,11 +27,14 @@ final class Watchdog {
     private static final class Watch {
         private final Session session;
         private final Thread thread = Thread.currentThread();
-        private final long deadlineNanos = Clock.nanoTime() + PATIENCE.toNanos();
+        private final Duration patience;
+        private final long deadlineNanos;
         private final AtomicReference<@Nullable Object> end = new AtomicReference<>();
 
-        Watch(Session session) {
+        Watch(Session session, Duration patience) {
             this.session = session;
+            this.patience = patience;
+            this.deadlineNanos = Clock.nanoTime() + patience.toNanos();
         }
 
         void end(SQLException why) {
@@ -44,7 +47,13 @@ final class Watchdog {
     /** Runs the action on the calling thread, one of the pool's. Returns why it failed, or null; blocks for 5 s at most. */
     @Nullable
     Throwable run(Session session, SqlAction action) {
-        var watch = new Watch(session);
+        return run(session, PATIENCE, action);
+    }
+
+    /** The same with another bound. */
+    @Nullable
+    Throwable run(Session session, Duration patience, SqlAction action) {
+        var watch = new Watch(session, patience);
         watches.add(watch);
         Throwable failure = null;
         try (Registration registered = closing.onClose(
@@ -64,7 +73,7 @@ final class Watchdog {
         for (Watch watch : watches) {
             if (watch.deadlineNanos <= nowNanos) {
                 watch.end(new SQLTimeoutException(
-                        "no answer within " + PATIENCE.toMillis() + " ms", Failures.CONNECTION_EXCEPTION));
+                        "no answer within " + watch.patience.toMillis() + " ms", Failures.CONNECTION_EXCEPTION));
             }
         }
     }

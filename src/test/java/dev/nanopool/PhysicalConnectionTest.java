@@ -39,7 +39,7 @@ class PhysicalConnectionTest {
             State.CLOSED, List.of("openingToIdle", "idleToClosing", "closingToClosed")));
 
     /** A client that does nothing. */
-    private static final class Caller implements Lease.Client {
+    private static final class Caller implements Client {
         private final Usage usage = new Usage(null);
 
         @Override
@@ -58,7 +58,7 @@ class PhysicalConnectionTest {
         }
 
         @Override
-        public Lease.Client client() {
+        public Client client() {
             return this;
         }
 

@@ -2,6 +2,7 @@ package dev.nanopool.blackbox;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.params.provider.Arguments.arguments;
 
 import dev.nanopool.Pool;
 import dev.nanopool.PoolExhaustedException;
@@ -10,20 +11,122 @@ import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
+import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.sql.Statement;
 import java.time.Duration;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** Tasks that lease one client and then ask for another. */
 class DeadlockTest extends PoolTestBase {
-    // As many tasks as connections, each holds one and asks for one more: the last to ask fails at once and gives its
-    // own back, whereupon all others can go on.
+    private static final Duration MINUTE = Duration.ofMinutes(1);
+
+    /** How another thread gives back a lease whose own thread waits. */
+    @FunctionalInterface
+    interface Helper {
+        void giveBack(Connection client, Pool pool) throws Exception;
+    }
+
+    private static void awaitWaiting(Pool pool, long millis) throws Exception {
+        Await.until("the owner waits", () -> pool.stats().pending() == 1);
+        Await.pause(Duration.ofMillis(millis));
+    }
+
+    static Stream<Arguments> helpers() {
+        return Stream.of(
+                arguments("closes it soon", (Helper) (client, pool) -> {
+                    awaitWaiting(pool, 20);
+                    client.close();
+                }),
+                arguments("closes it within a second", (Helper) (client, pool) -> {
+                    awaitWaiting(pool, 700);
+                    client.close();
+                }),
+                arguments("begins to use it within a second", (Helper) (client, pool) -> {
+                    awaitWaiting(pool, 700);
+                    try (client) {
+                        assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+                        Await.pause(Duration.ofSeconds(3)); // another thread is known to have it, however long this takes
+                    }
+                }),
+                arguments("reads its rows", (Helper) (client, pool) -> {
+                    try (client;
+                            Statement statement = client.createStatement();
+                            ResultSet rows = statement.executeQuery("SELECT * FROM generate_series(1, 20)")) {
+                        awaitWaiting(pool, 0);
+                        while (rows.next()) Await.pause(Duration.ofMillis(100));
+                    }
+                }),
+                arguments("waits for the server", (Helper) (client, pool) -> {
+                    awaitWaiting(pool, 100);
+                    try (client) {
+                        TestServer.execute(client, "SELECT pg_sleep(3)");
+                    }
+                }));
+    }
+
+    // The lease's own thread waits, and yet it is no deadlock, because another thread is about to give it back.
+    @ParameterizedTest(name = "{0}")
+    @MethodSource("helpers")
+    void callThatAnotherThreadMakesPossibleMustSucceed(String name, Helper helper) throws Exception {
+        Pool pool = open(1);
+        Connection handedDown = pool.client();
+        threads.start(() -> helper.giveBack(handedDown, pool));
+        try (Connection client = pool.client(MINUTE)) {
+            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+        }
+        assertThat(pool.stats().rejected()).isZero();
+    }
+
+    // One thread leases and hands down to workers, which first do something else: all forty are served.
     @Test
-    void lastToWaitMustFailAtOnceAndLetTheOthersGoOn() throws Exception {
+    void leasesHandedDownToWorkersMustNotCountAsWaiting() throws Exception {
+        Pool pool = open(4);
+        Thread feeder = threads.start(() -> {
+            for (int i = 0; i < 40; i++) {
+                Connection client = pool.client(MINUTE);
+                threads.start(() -> {
+                    try (client) {
+                        Await.pause(Duration.ofMillis(30)); // fetches something elsewhere
+                        assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+                    }
+                });
+            }
+        });
+        assertThat(feeder.join(Duration.ofSeconds(60))).isTrue();
+        threads.join();
+        assertThat(pool.stats().leasesGranted()).isEqualTo(40);
+        assertThat(pool.stats().rejected()).isZero();
+    }
+
+    // A deadlock must have lasted for a second, and is told soon after.
+    @Test
+    void deadlockMustLastForASecondBeforeItIsReported() throws Exception {
+        Pool pool = open(1);
+        try (Connection outer = pool.client()) {
+            long start = System.nanoTime();
+            assertThatThrownBy(() -> pool.client(MINUTE))
+                    .isInstanceOfSatisfying(
+                            PoolExhaustedException.class,
+                            e -> assertThat(e.verdict()).isEqualTo(Verdict.DEADLOCK));
+            assertThat(Duration.ofNanos(System.nanoTime() - start))
+                    .isBetween(Duration.ofMillis(950), Duration.ofSeconds(10));
+            assertThat(outer.isClosed()).isFalse();
+        }
+    }
+
+    // As many tasks as connections, each holds one and asks for one more: after a second one of them fails and gives
+    // its own back, whereupon all others can go on.
+    @Test
+    void oneOfThemMustFailAndLetTheOthersGoOn() throws Exception {
         Pool pool = open(4);
         var all = new CyclicBarrier(4);
         var deadlocks = new AtomicInteger();
@@ -56,7 +159,7 @@ class DeadlockTest extends PoolTestBase {
     }
 
     @Test
-    void taskThatNeedsMoreThanThePoolHasMustFailAtOnce() throws Exception {
+    void taskThatNeedsMoreThanThePoolHasMustFailBeforeItsDeadline() throws Exception {
         Pool pool = open(1);
         try (Connection outer = pool.client()) {
             assertThatThrownBy(() -> pool.client(Duration.ofMinutes(1)))

@@ -1,8 +1,10 @@
 package dev.nanopool.blackbox;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.nanopool.Pool;
+import dev.nanopool.PoolExhaustedException;
 import dev.nanopool.PoolExhaustedException.Holder;
 import dev.nanopool.PoolListener;
 import dev.nanopool.testkit.Await;
@@ -133,6 +135,44 @@ class LeakTest extends PoolTestBase {
         }
         assertThat(leaks).hasSize(1);
         assertThat(pool.stats().leaked()).isEqualTo(1);
+    }
+
+    // A request whose steps run on fresh virtual threads: the first one ends, and the others use the client.
+    @Test
+    void clientThatOtherThreadsUseMustNotBeCalledALeak() throws Exception {
+        Pool pool = open(1, Duration.ZERO);
+        var handedOver = new ConcurrentLinkedQueue<Connection>();
+        assertThat(threads.start(() -> handedOver.add(pool.client())).join(Duration.ofSeconds(10)))
+                .isTrue();
+        Connection client = handedOver.remove();
+        for (int step = 0; step < 5; step++) {
+            Await.pause(Duration.ofMillis(600)); // the housekeeper looks in between
+            threads.start(() -> assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1"));
+            threads.join();
+        }
+        assertThatThrownBy(() -> pool.client(Duration.ofMillis(200)))
+                .isInstanceOfSatisfying(
+                        PoolExhaustedException.class,
+                        e -> assertThat(e.verdict()).isNotEqualTo(PoolExhaustedException.Verdict.LEAK));
+        client.close();
+        assertThat(leaks).isEmpty();
+        assertThat(pool.stats().leaked()).isZero();
+    }
+
+    // First it is a suspicion, then a certainty: reported twice, and counted once.
+    @Test
+    void leakThatWasSuspectedMustBeCountedOnce() throws Exception {
+        Pool pool = open(1, Duration.ofSeconds(1));
+        suspect(pool);
+        awaitCollected("it is taken back", () -> leaks.size() == 2);
+        assertThat(leaks).extracting(Leak::isCertain).containsExactly(false, true);
+        assertThat(pool.stats().leaked()).isEqualTo(1);
+    }
+
+    private void suspect(Pool pool) throws Exception {
+        Connection client = pool.client();
+        Await.until("it is suspected", () -> !leaks.isEmpty());
+        assertThat(client.isClosed()).isFalse();
     }
 
     // Long, but waiting for the server: a slow query is no leak. Long and idle: told, with the place.

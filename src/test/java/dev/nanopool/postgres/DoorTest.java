@@ -35,6 +35,8 @@ import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
+import org.postgresql.util.PGobject;
+import org.postgresql.geometric.PGpoint;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -395,6 +397,44 @@ class DoorTest extends PoolTestBase {
     }
 
     // A wrapper as an argument: the driver must get its own object, and the value must arrive.
+    /** A class that a lease registers for a type of the server. */
+    public static final class OwnRange extends PGobject {
+        private static final long serialVersionUID = 1;
+    }
+
+    // Users of extensions register their classes on each lease. It must cost nothing, and must not reach the next lease.
+    @Test
+    void typeThatALeaseRegistersMustNotCostTheConnectionNorStay() throws Exception {
+        Pool pool = open(1);
+        for (int i = 0; i < 3; i++) {
+            try (Connection client = pool.client()) {
+                assertThat(valueOf(client, "SELECT '[1,2)'::int4range").getClass())
+                        .isEqualTo(PGobject.class);
+                assertThat(valueOf(client, "SELECT '(1,2)'::point").getClass()).isEqualTo(PGpoint.class);
+                client.unwrap(PGConnection.class).addDataType("int4range", OwnRange.class);
+                client.unwrap(PGConnection.class).addDataType("point", OwnRange.class);
+                assertThat(valueOf(client, "SELECT '[1,2)'::int4range")).isInstanceOf(OwnRange.class);
+                assertThat(valueOf(client, "SELECT '(1,2)'::point")).isInstanceOf(OwnRange.class);
+            }
+        }
+        assertThat(pool.stats().opened()).isEqualTo(1);
+        assertThat(pool.stats().reset()).isZero();
+        // What the driver itself makes of a number is not known any more.
+        try (Connection client = pool.client()) {
+            client.unwrap(PGConnection.class).addDataType("int4", OwnRange.class);
+        }
+        pool.client().close();
+        assertThat(pool.stats().opened()).isEqualTo(2);
+    }
+
+    private static Object valueOf(Connection client, String sql) throws SQLException {
+        try (Statement statement = client.createStatement();
+                ResultSet row = statement.executeQuery(sql)) {
+            row.next();
+            return row.getObject(1);
+        }
+    }
+
     @Test
     void objectsOfALeaseMustBeAcceptedAsItsParameters() throws Exception {
         Pool pool = open(1);

@@ -35,6 +35,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.postgresql.core.BaseConnection;
 import org.postgresql.PGConnection;
 import org.postgresql.copy.CopyManager;
 
@@ -296,6 +297,43 @@ class ResetTest extends PoolTestBase {
         }
         awaitBalance(pool);
         assertThat(reasons).containsExactly(CloseReason.BUSY);
+    }
+
+    // The same through the driver's own object: what the pool can see of it is the driver's lock. The server is well.
+    @Test
+    void copyLeftOpenThroughTheDriversConnectionMustBeFoundSoon() throws Exception {
+        Pool pool = open(config().size(1).listener(reasonsListener));
+        try (Connection client = pool.client()) {
+            TestServer.execute(client, "CREATE TEMP TABLE t (n int)");
+            new CopyManager(client.unwrap(BaseConnection.class)).copyIn("COPY t FROM STDIN");
+        }
+        long start = System.nanoTime();
+        assertThatThrownBy(() -> pool.client(Duration.ofMillis(100)))
+                .isInstanceOfSatisfying(
+                        PoolExhaustedException.class,
+                        e -> assertThat(e.verdict()).isEqualTo(PoolExhaustedException.Verdict.OVERLOAD));
+        try (Connection client = pool.client()) {
+            assertThat(select(client)).isEqualTo("1");
+        }
+        assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(4));
+        awaitBalance(pool);
+        assertThat(reasons).containsExactly(CloseReason.BUSY);
+    }
+
+    // A cancel of a client that is closed is none: the next lease costs no reset.
+    @Test
+    void staleCancelMustNotCostTheNextLeaseAReset() throws Exception {
+        Pool pool = open(1);
+        Statement stale;
+        try (Connection client = pool.client()) {
+            stale = client.createStatement();
+        }
+        try (Connection client = pool.client()) {
+            assertThatCode(stale::cancel).doesNotThrowAnyException();
+            assertThat(select(client)).isEqualTo("1");
+        }
+        awaitBalance(pool);
+        assertThat(pool.stats().reset()).isZero();
     }
 
     // Whether a COPY goes on, the driver tells under a lock that the COPY itself holds: nobody else must ask it.

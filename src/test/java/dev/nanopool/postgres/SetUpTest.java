@@ -18,7 +18,6 @@ import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
-import org.junit.jupiter.api.Disabled;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -204,7 +203,6 @@ class SetUpTest {
     }
 
     // These take away what a set-up made, which only their text tells.
-    @Disabled("SqlText does not tell of them yet")
     @ParameterizedTest
     @MethodSource("casesSeenByText")
     void nextLeaseMustFindTheSessionAsItWasOpenedAfterARemoval(Case test) throws Exception {
@@ -218,8 +216,8 @@ class SetUpTest {
             try {
                 deed.in(client);
             } catch (SQLException e) {
-                // A role without rights may not do all of it; what it did counts.
-                assertThat(e.getSQLState()).isIn("42501", "42883", "3F000");
+                // A role without rights, or a read-only session, refuses some of it; what was done counts.
+                assertThat(e.getSQLState()).isIn("25006", "42501", "42883", "3F000");
             }
         }
         try (Connection client = pool.client()) {

@@ -15,6 +15,12 @@ public final class Await {
         untilEmpty(what, () -> condition.call() ? "" : "it is not so");
     }
 
+    /** Lets that much time pass, where time itself is the subject. */
+    public static void pause(Duration time) {
+        long end = System.nanoTime() + time.toNanos();
+        for (long left = time.toNanos(); left > 0; left = end - System.nanoTime()) LockSupport.parkNanos(left);
+    }
+
     /** Until the complaint is empty; fails with it after 60 s. */
     public static void untilEmpty(String what, Callable<String> complaint) throws Exception {
         long deadline = System.nanoTime() + PATIENCE.toNanos();

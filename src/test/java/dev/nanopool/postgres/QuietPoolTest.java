@@ -1,0 +1,135 @@
+package dev.nanopool.postgres;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.nanopool.Pool;
+import dev.nanopool.PoolConfig;
+import dev.nanopool.PoolExhaustedException;
+import dev.nanopool.PoolExhaustedException.Verdict;
+import dev.nanopool.TestAccess;
+import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.FaultProxy;
+import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.TestServer;
+import java.sql.Connection;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.function.Consumer;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** A pool that no caller has used for a while asks the server first. That wait is not a wait for a turn. */
+class QuietPoolTest extends PoolTestBase {
+    private static final Duration QUIET = Duration.ofSeconds(33);
+
+    /** A pool whose connections look as if no caller had used them for 33 s. */
+    private Pool openQuiet(PoolConfig.Builder config, int size) throws Exception {
+        Pool pool = open(config.size(size));
+        List<Connection> clients = new ArrayList<>();
+        List<Consumer<Duration>> aging = new ArrayList<>();
+        for (int i = 0; i < size; i++) clients.add(pool.client());
+        for (Connection client : clients) aging.add(TestAccess.aging(client));
+        for (Connection client : clients) client.close();
+        awaitBalance(pool);
+        aging.forEach(age -> age.accept(QUIET));
+        return pool;
+    }
+
+    // Each caller alone: all connections are idle, so that none is refused.
+    @ParameterizedTest
+    @CsvSource({"0, 1", "0, 3", "1, 3", "3, 3"})
+    void callerMustNotBeRefusedBecauseConnectionsAreValidated(int maxWaiters, int size) throws Exception {
+        Pool pool = openQuiet(config().maxWaiters(maxWaiters), size);
+        for (int i = 0; i < 3 * size; i++) pool.client().close();
+        assertThat(pool.stats().rejected()).isZero();
+        assertThat(pool.stats().opened()).isEqualTo(size);
+    }
+
+    // As many callers at a time as there are connections: each has one that is being validated, and none waits for a turn.
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1, 2})
+    void asManyCallersAsConnectionsMustBeServed(int maxWaiters) throws Exception {
+        FaultProxy proxy = proxy();
+        int size = 4;
+        Pool pool = openQuiet(config(proxy).maxWaiters(maxWaiters), size);
+        proxy.latency(Duration.ofMillis(200)); // each validation takes so long
+        var begin = new CountDownLatch(1);
+        for (int i = 0; i < size; i++) {
+            threads.start(() -> {
+                begin.await();
+                pool.client().close();
+            });
+        }
+        begin.countDown();
+        threads.join();
+        assertThat(pool.stats().rejected()).isZero();
+    }
+
+    // The bound still holds for callers that wait for a turn.
+    @Test
+    void callerThatWaitsForATurnMustBeRefused() throws Exception {
+        Pool pool = openQuiet(config().maxWaiters(0), 1);
+        var ends = new CountDownLatch(1);
+        threads.start(() -> {
+            try (Connection client = pool.client()) {
+                ends.await();
+                assertThat(client.isClosed()).isFalse();
+            }
+        });
+        Await.until("another thread has it", () -> pool.stats().active() == 1);
+        assertThatThrownBy(pool::client)
+                .isInstanceOfSatisfying(
+                        PoolExhaustedException.class,
+                        e -> assertThat(e.verdict()).isEqualTo(Verdict.OVERLOAD));
+        ends.countDown();
+        threads.join();
+    }
+
+    // The opposite of a verdict that sends its reader to the database: nothing is wrong but that the pool may not let wait.
+    @Test
+    void refusalDuringAResetMustNotBlameTheDatabase() throws Exception {
+        FaultProxy proxy = proxy();
+        Pool pool = open(config(proxy).size(1).maxWaiters(0));
+        try (Connection client = pool.client()) {
+            TestServer.execute(client, "SET work_mem = '2MB'");
+            proxy.latency(Duration.ofMillis(500));
+        }
+        assertThatThrownBy(pool::client)
+                .isInstanceOfSatisfying(
+                        PoolExhaustedException.class,
+                        e -> assertThat(e.verdict()).isEqualTo(Verdict.OVERLOAD));
+        awaitBalance(pool);
+    }
+
+    // No load is too high where the operator has told the pool to lend nothing.
+    @Test
+    void suspendedPoolMustSayThatItIs() throws Exception {
+        Pool pool = open(2);
+        pool.suspend();
+        assertThatThrownBy(() -> pool.client(Duration.ofMillis(100)))
+                .isInstanceOfSatisfying(
+                        PoolExhaustedException.class,
+                        e -> assertThat(e.verdict().name()).isEqualTo("SUSPENDED"));
+        pool.resume();
+        pool.client().close();
+    }
+
+    // The validation may end at any moment of the caller's way into the line.
+    @Test
+    void callerMustNotBeRefusedWheneverTheValidationEnds() throws Exception {
+        Pool pool = open(config().size(1).maxWaiters(0));
+        for (int i = 0; i < 2_000; i++) {
+            Consumer<Duration> age;
+            try (Connection client = pool.client()) {
+                age = TestAccess.aging(client);
+            }
+            age.accept(QUIET);
+        }
+        assertThat(pool.stats().rejected()).isZero();
+    }
+}
