@@ -12,9 +12,11 @@ final class Capacity {
     // withheld:    permits that the server refused (53300). They come back one by one.
     // aim:         what the pool wants; its target is the size, or 0 when the pool is suspended or closed.
     //
-    // There is a surplus while circulating > target. A thread first claims one permit of it by compare-and-set, and only
+    // There is a surplus while circulating > target. A thread first claims one permit of it by compare-and-set, and
+    // only
     // then closes a connection, so exactly as many are closed as must be.
-    // A permit is counted in its new place, THEN leaves its old one. So the sum is never too small, and no connection too
+    // A permit is counted in its new place, THEN leaves its old one. So the sum is never too small, and no connection
+    // too
     // many is opened. It may be too large for a moment, so a thread that moved a permit looks again afterwards.
     private final AtomicInteger circulating = new AtomicInteger();
     private final AtomicInteger leaving = new AtomicInteger();

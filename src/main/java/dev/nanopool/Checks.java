@@ -1,7 +1,6 @@
 package dev.nanopool;
 
 import dev.nanopool.Fate.Fact;
-import dev.nanopool.Session.SqlAction;
 import dev.nanopool.sql.Change;
 import java.sql.SQLException;
 import java.sql.SQLTimeoutException;
@@ -32,7 +31,8 @@ final class Checks {
     private final AtomicInteger validating = new AtomicInteger();
     private volatile boolean inspecting; // the housekeeper has the idle connections in its hand
     private final AtomicLong lostNanos = new AtomicLong(-SECOND_NANOS); // when the last one was lost
-    private final AtomicLong replacedNanos = new AtomicLong(-SECOND_NANOS); // when the last one was replaced for a stale cache
+    private final AtomicLong replacedNanos =
+            new AtomicLong(-SECOND_NANOS); // when the last one was replaced for a stale cache
 
     Checks(
             Supply supply,

@@ -1,7 +1,6 @@
 package dev.nanopool;
 
 import dev.nanopool.Fate.Fact;
-import dev.nanopool.Session.SqlAction;
 import dev.nanopool.sql.Change;
 import java.io.IOException;
 import java.io.InputStream;
@@ -177,7 +176,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
 
     /** Sends a cancel for what this lease executes; does nothing once the lease has ended. Blocks until it is sent. */
     void cancel(SqlAction cancel) throws SQLException {
-        used().cancel(this, cancel);
+        used().cancel(this::isEnded, cancel);
     }
 
     /**
@@ -230,7 +229,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
     }
 
     /** The lease has begun a COPY. */
-    void copying(ClientCopy.Progress progress) throws SQLException {
+    void copying(CopyProgress progress) throws SQLException {
         used().begin(progress);
     }
 

@@ -1,6 +1,5 @@
 package dev.nanopool;
 
-import dev.nanopool.Session.SqlAction;
 import java.sql.SQLException;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.copy.CopyDual;
@@ -15,22 +14,10 @@ import org.postgresql.util.ByteStreamWriter;
 final class ClientCopy implements CopyDual {
     private final ClientConnection client;
     private final CopyOperation copy;
-    private final Progress progress;
+    private final CopyProgress progress;
     private boolean unread; // it was cancelled, and the rest of what the server has sent is not read yet
 
-    /**
-     * Whether the session is still in the COPY. The driver is not asked, because it answers under a lock that it holds
-     * while it waits for the server. Does not lead to the client, so that a forgotten client is found.
-     */
-    static final class Progress {
-        private volatile boolean open = true;
-
-        boolean isOpen() {
-            return open;
-        }
-    }
-
-    ClientCopy(ClientConnection client, CopyOperation copy, Progress progress) {
+    ClientCopy(ClientConnection client, CopyOperation copy, CopyProgress progress) {
         this.client = client;
         this.copy = copy;
         this.progress = progress;
@@ -48,7 +35,7 @@ final class ClientCopy implements CopyDual {
             client.note(e, true);
             throw e;
         } finally {
-            progress.open = unread || copy.isActive();
+            progress.set(unread || copy.isActive());
             client.exit(inside);
         }
     }
@@ -114,7 +101,7 @@ final class ClientCopy implements CopyDual {
 
     @Override
     public boolean isActive() {
-        return progress.open && copy.isActive();
+        return progress.isOpen() && copy.isActive();
     }
 
     @Override

@@ -30,7 +30,7 @@ final class ClientCopyManager extends CopyManager {
         try {
             client.sql(sql);
             CopyOperation copy = begin.run();
-            var progress = new ClientCopy.Progress();
+            var progress = new CopyProgress();
             client.copying(progress);
             return new ClientCopy(client, copy, progress);
         } catch (SQLException | RuntimeException | Error e) {

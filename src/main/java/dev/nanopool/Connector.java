@@ -9,9 +9,7 @@ import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.sql.SQLTransientConnectionException;
 import java.sql.Statement;
-import java.util.HashMap;
 import java.util.Locale;
-import java.util.Map;
 import java.util.Objects;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
@@ -80,53 +78,6 @@ final class Connector {
             }
         });
         if (!options.isEmpty()) set(PGProperty.OPTIONS, options.toString().strip());
-    }
-
-    /** Parameters that the driver sends at login itself, so that those of the options have no effect, and what to do. */
-    private static final Map<String, String> DRIVERS_OWN = Map.of(
-            "timezone", "it is the JVM's; change that, or use initSql",
-            "datestyle", "it reads ISO only; leave it out",
-            "client_encoding", "it reads UTF8 only; leave it out",
-            "extra_float_digits", "use initSql");
-
-    /** Refuses what would silently have no effect, above all TLS settings of which one part would not be checked. */
-    static void check(PoolConfig config) {
-        Map<String, String> given = new HashMap<>(config.url.properties);
-        given.putAll(config.driverProperties);
-        for (String name : config.parameters.keySet()) {
-            String why = DRIVERS_OWN.get(name.toLowerCase(Locale.ROOT));
-            if (why != null) {
-                throw new IllegalArgumentException("parameter: \"" + name + "\" is set by the driver: " + why);
-            }
-            if (name.equalsIgnoreCase("search_path") && given.containsKey("currentSchema")) {
-                throw new IllegalArgumentException("parameter: \"" + name
-                        + "\" contradicts currentSchema in the URL or driverProperty; leave one of them out");
-            }
-        }
-        TlsMode tls = config.tls;
-        if ("direct".equals(given.get("sslNegotiation")) && tls.compareTo(TlsMode.REQUIRE) < 0) {
-            throw new IllegalArgumentException(
-                    "sslNegotiation: direct wants tls " + TlsMode.REQUIRE + " or stricter, not " + tls);
-        }
-        String factory = given.getOrDefault("sslfactory", "");
-        if (factory.endsWith("NonValidatingFactory") && tls.compareTo(TlsMode.VERIFY_CA) >= 0) {
-            throw new IllegalArgumentException(
-                    "sslfactory: " + factory + " checks no certificate, which contradicts tls " + tls);
-        }
-        String roots = given.get("sslrootcert");
-        if (roots == null) return;
-        if (!factory.isEmpty()) {
-            throw new IllegalArgumentException(
-                    "sslrootcert: is not looked at with sslfactory " + factory + "; leave one of them out");
-        }
-        if (roots.equals("system") && tls != TlsMode.VERIFY_IDENTITY) {
-            throw new IllegalArgumentException("sslrootcert: system wants tls " + TlsMode.VERIFY_IDENTITY + ", not "
-                    + tls + ": anybody can have a certificate that some public authority has signed");
-        }
-        if (tls.compareTo(TlsMode.VERIFY_CA) < 0) {
-            throw new IllegalArgumentException("sslrootcert: is not looked at with tls " + tls + "; use "
-                    + TlsMode.VERIFY_IDENTITY + " or " + TlsMode.VERIFY_CA + ", or leave it out");
-        }
     }
 
     /** Whether the driver turns {@code {call f()}} into a SELECT, as it does unless told otherwise. */
@@ -214,7 +165,8 @@ final class Connector {
                         Failures.UNABLE_TO_CONNECT);
             }
             // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
-            // off its carrier; and a thread that waits for another thread's class initialisation, as at the start, would
+            // off its carrier; and a thread that waits for another thread's class initialisation, as at the start,
+            // would
             // pin it.
             Thread thread = threads.platformThread("connect", () -> connect(attempt, result));
             // Where the driver finds the socket factory.

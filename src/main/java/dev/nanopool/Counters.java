@@ -3,7 +3,7 @@ package dev.nanopool;
 import java.util.concurrent.atomic.LongAdder;
 
 /** The pool's counters and histograms, which {@link PoolStats} reads. Thread-safe. */
-final class Counters implements Events.Sink {
+final class Counters implements Event.Sink {
     private final LongAdder opened = new LongAdder();
     private final LongAdder closed = new LongAdder();
     private final LongAdder lost = new LongAdder();
@@ -99,5 +99,26 @@ final class Counters implements Events.Sink {
 
     Histogram uses() {
         return uses;
+    }
+
+    /** All of them, for a snapshot. */
+    PoolStats.Totals totals(long leasesGranted) {
+        long unwaited = Math.max(0, leasesGranted - hasWaited());
+        return new PoolStats.Totals(
+                leasesGranted,
+                timeouts(),
+                rejected(),
+                opened(),
+                closed(),
+                lost(),
+                leaked(),
+                resets(),
+                leftOpen(),
+                waits.percentile(50, unwaited),
+                waits.percentile(99, unwaited),
+                waits.percentile(99.9, unwaited),
+                waits.max(),
+                uses.percentile(50, 0),
+                uses.percentile(99, 0));
     }
 }

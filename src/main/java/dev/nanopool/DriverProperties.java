@@ -86,6 +86,13 @@ final class DriverProperties {
     private static final List<String> FOREIGN_CODE =
             List.of("socketFactory", "sslfactory", "authenticationPluginClassName");
 
+    /** Parameters that the driver sends at login itself, so that those of the options have no effect, and what to do. */
+    private static final Map<String, String> DRIVERS_OWN = Map.of(
+            "timezone", "it is the JVM's; change that, or use initSql",
+            "datestyle", "it reads ISO only; leave it out",
+            "client_encoding", "it reads UTF8 only; leave it out",
+            "extra_float_digits", "use initSql");
+
     private DriverProperties() {}
 
     private static Rule own(String builder, String bean) {
@@ -202,5 +209,42 @@ final class DriverProperties {
             }
         }
         return rows[from.length()][to.length()];
+    }
+
+    /** Refuses what would silently have no effect, above all TLS settings of which one part would not be checked. */
+    static void checkTogether(Map<String, String> given, Set<String> parameters, TlsMode tls) {
+        for (String name : parameters) {
+            String why = DRIVERS_OWN.get(name.toLowerCase(Locale.ROOT));
+            if (why != null) {
+                throw new IllegalArgumentException("parameter: \"" + name + "\" is set by the driver: " + why);
+            }
+            if (name.equalsIgnoreCase("search_path") && given.containsKey("currentSchema")) {
+                throw new IllegalArgumentException("parameter: \"" + name
+                        + "\" contradicts currentSchema in the URL or driverProperty; leave one of them out");
+            }
+        }
+        if ("direct".equals(given.get("sslNegotiation")) && tls.compareTo(TlsMode.REQUIRE) < 0) {
+            throw new IllegalArgumentException(
+                    "sslNegotiation: direct wants tls " + TlsMode.REQUIRE + " or stricter, not " + tls);
+        }
+        String factory = given.getOrDefault("sslfactory", "");
+        if (factory.endsWith("NonValidatingFactory") && tls.compareTo(TlsMode.VERIFY_CA) >= 0) {
+            throw new IllegalArgumentException(
+                    "sslfactory: " + factory + " checks no certificate, which contradicts tls " + tls);
+        }
+        String roots = given.get("sslrootcert");
+        if (roots == null) return;
+        if (!factory.isEmpty()) {
+            throw new IllegalArgumentException(
+                    "sslrootcert: is not looked at with sslfactory " + factory + "; leave one of them out");
+        }
+        if (roots.equals("system") && tls != TlsMode.VERIFY_IDENTITY) {
+            throw new IllegalArgumentException("sslrootcert: system wants tls " + TlsMode.VERIFY_IDENTITY + ", not "
+                    + tls + ": anybody can have a certificate that some public authority has signed");
+        }
+        if (tls.compareTo(TlsMode.VERIFY_CA) < 0) {
+            throw new IllegalArgumentException("sslrootcert: is not looked at with tls " + tls + "; use "
+                    + TlsMode.VERIFY_IDENTITY + " or " + TlsMode.VERIFY_CA + ", or leave it out");
+        }
     }
 }

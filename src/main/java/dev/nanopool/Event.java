@@ -7,6 +7,11 @@ import org.jspecify.annotations.Nullable;
 
 /** Something that happened in a pool, as a value: counted, logged and reported to the listener by {@link Events}. */
 sealed interface Event {
+    /** Receives events. */
+    interface Sink {
+        void accept(Event event);
+    }
+
     /** The log level; {@link Level#OFF}: not logged. */
     default Level level() {
         return Level.DEBUG;

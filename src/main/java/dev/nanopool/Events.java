@@ -12,14 +12,9 @@ import java.util.concurrent.atomic.AtomicLong;
 final class Events {
     private static final Logger LOGGER = System.getLogger("dev.nanopool");
 
-    /** Receives events. */
-    interface Sink {
-        void accept(Event event);
-    }
-
     private final String pool;
     private final Counters counters = new Counters();
-    private final List<Sink> sinks;
+    private final List<Event.Sink> sinks;
     private final AtomicLong sinksFailed = new AtomicLong();
 
     Events(String pool, PoolListener listener) {
@@ -43,7 +38,7 @@ final class Events {
 
     /** Hands the event to all sinks. Throws nothing that a sink throws. */
     void happened(Event event) {
-        for (Sink sink : sinks) {
+        for (Event.Sink sink : sinks) {
             try {
                 sink.accept(event);
             } catch (Throwable e) {

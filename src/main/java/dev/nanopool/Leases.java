@@ -14,7 +14,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /** The way of a connection to its caller and back. Thread-safe; blocks in {@link #lease} only. */
-final class Leases implements Lender {
+final class Leases implements Lender<PhysicalConnection> {
     private static final int MOST_SITES = 1_000;
     private static final int TIMED =
             64; // one lease in so many is timed exactly: a clock costs more than the rest of it

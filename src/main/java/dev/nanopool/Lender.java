@@ -2,8 +2,12 @@ package dev.nanopool;
 
 import org.jspecify.annotations.Nullable;
 
-/** What a client knows of its pool. Thread-safe. */
-interface Lender {
+/**
+ * What a client knows of its pool. Thread-safe.
+ *
+ * @param <C> the connections, whose class this interface does not know
+ */
+interface Lender<C> {
     /** The pool's name. */
     String name();
 
@@ -25,5 +29,5 @@ interface Lender {
      * @return what is to be reported afterwards; null: nothing
      */
     @Nullable
-    Runnable ended(PhysicalConnection connection, Lease lease, int forced);
+    Runnable ended(C connection, Lease lease, int forced);
 }

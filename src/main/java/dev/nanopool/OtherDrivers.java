@@ -8,6 +8,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
+import org.postgresql.PGProperty;
 
 /** The tuning recipes of other databases' drivers, which people copy from one pool's configuration to another. */
 final class OtherDrivers {
@@ -113,7 +114,7 @@ final class OtherDrivers {
     }
 
     static boolean isKnown(String name) {
-        return !DriverProperties.isDriverProperty(name) && COUNTERPARTS.containsKey(name.toLowerCase(Locale.ROOT));
+        return PGProperty.forName(name) == null && COUNTERPARTS.containsKey(name.toLowerCase(Locale.ROOT));
     }
 
     /** Refuses what was meant to protect the connection, and would not. */
@@ -136,7 +137,7 @@ final class OtherDrivers {
 
     private static String explained(String name) {
         String counterpart = COUNTERPARTS.getOrDefault(name.toLowerCase(Locale.ROOT), "");
-        return name + " (" + (DriverProperties.isDriverProperty(counterpart) ? "pgJDBC has " : "") + counterpart + ")";
+        return name + " (" + (PGProperty.forName(counterpart) != null ? "pgJDBC has " : "") + counterpart + ")";
     }
 
     static Map<String, String> counterparts() {

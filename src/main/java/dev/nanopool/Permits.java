@@ -9,7 +9,7 @@ import java.util.function.Consumer;
 final class Permits {
     private final Set<Permit> inHand = ConcurrentHashMap.newKeySet();
 
-    private enum State {
+    enum State {
         IN_HAND,
         ABANDONED,
         USED

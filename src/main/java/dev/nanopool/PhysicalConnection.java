@@ -50,7 +50,7 @@ final class PhysicalConnection {
     }
 
     private final Session session;
-    private final Lender lender;
+    private final Lender<PhysicalConnection> lender;
     private final long beganNanos;
     private final long openedNanos;
     private final long expiresNanos;
@@ -66,7 +66,12 @@ final class PhysicalConnection {
     private boolean leaving; // its permit leaves circulation with it
 
     PhysicalConnection(
-            Session session, Lender lender, Duration maxLifetime, long beganNanos, long nowNanos, int generation) {
+            Session session,
+            Lender<PhysicalConnection> lender,
+            Duration maxLifetime,
+            long beganNanos,
+            long nowNanos,
+            int generation) {
         this.session = session;
         this.lender = lender;
         this.beganNanos = beganNanos;
@@ -97,7 +102,7 @@ final class PhysicalConnection {
     }
 
     /** The lease ends, and its connection is in the hand of the calling thread. False: another thread has ended it. */
-    private boolean leasedToIdle(Lease ended) {
+    boolean leasedToIdle(Lease ended) {
         for (Object now = LIFE.getVolatile(this); isLease(now, ended); now = LIFE.getVolatile(this)) {
             if (LIFE.compareAndSet(this, now, State.IDLE)) return true; // else the housekeeper made it a Lasting
         }
@@ -170,9 +175,7 @@ final class PhysicalConnection {
     @SuppressWarnings("ReferenceEquality") // the same lease is meant
     private static boolean isLease(Object life, Lease lease) {
         if (life == lease) return true;
-        return life instanceof Lease.Lasting lasting
-                && lease instanceof Client client
-                && lasting.refersTo(client);
+        return life instanceof Lease.Lasting lasting && lease instanceof Client client && lasting.refersTo(client);
     }
 
     /** The lease, from now on without keeping its client from the garbage collector. Null: there is none. */
@@ -191,7 +194,7 @@ final class PhysicalConnection {
     }
 
     /** What its leases come back to. */
-    Lender lender() {
+    Lender<PhysicalConnection> lender() {
         return lender;
     }
 

@@ -4,6 +4,7 @@ import dev.nanopool.DriverProperties.Door;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
@@ -71,10 +72,12 @@ public final class PoolConfig {
         listener = builder.listener;
         resetMode = builder.resetMode;
         strictCommit = builder.strictCommit;
-        Set<String> given = new TreeSet<>(builder.driverProperties.keySet());
-        given.addAll(url.otherDrivers);
-        ignored = OtherDrivers.warning(given);
-        Connector.check(this);
+        Set<String> names = new TreeSet<>(builder.driverProperties.keySet());
+        names.addAll(url.otherDrivers);
+        ignored = OtherDrivers.warning(names);
+        Map<String, String> given = new HashMap<>(url.properties);
+        given.putAll(driverProperties);
+        DriverProperties.checkTogether(given, parameters.keySet(), tls);
     }
 
     /** Logs what was accepted and has no effect. */

@@ -8,43 +8,32 @@ import java.time.Duration;
  */
 public final class PoolStats {
     private final Gauges gauges;
-    private final long leasesGranted;
-    private final long timeouts;
-    private final long rejected;
-    private final long opened;
-    private final long closed;
-    private final long lost;
-    private final long leaked;
-    private final long reset;
-    private final long leftOpen;
-    private final Duration waitP50;
-    private final Duration waitP99;
-    private final Duration waitP999;
-    private final Duration waitMax;
-    private final Duration useP50;
-    private final Duration useP99;
+    private final Totals totals;
 
     /** What the pool holds at the moment. */
     record Gauges(String name, int size, int active, int idle, int pending, int opening) {}
 
-    PoolStats(Gauges gauges, long leasesGranted, Counters counters) {
+    /** What the pool has done. */
+    record Totals(
+            long leasesGranted,
+            long timeouts,
+            long rejected,
+            long opened,
+            long closed,
+            long lost,
+            long leaked,
+            long reset,
+            long leftOpen,
+            Duration waitP50,
+            Duration waitP99,
+            Duration waitP999,
+            Duration waitMax,
+            Duration useP50,
+            Duration useP99) {}
+
+    PoolStats(Gauges gauges, Totals totals) {
         this.gauges = gauges;
-        this.leasesGranted = leasesGranted;
-        this.timeouts = counters.timeouts();
-        this.rejected = counters.rejected();
-        this.opened = counters.opened();
-        this.closed = counters.closed();
-        this.lost = counters.lost();
-        this.leaked = counters.leaked();
-        this.reset = counters.resets();
-        this.leftOpen = counters.leftOpen();
-        long unwaited = Math.max(0, leasesGranted - counters.hasWaited());
-        this.waitP50 = counters.waits().percentile(50, unwaited);
-        this.waitP99 = counters.waits().percentile(99, unwaited);
-        this.waitP999 = counters.waits().percentile(99.9, unwaited);
-        this.waitMax = counters.waits().max();
-        this.useP50 = counters.uses().percentile(50, 0);
-        this.useP99 = counters.uses().percentile(99, 0);
+        this.totals = totals;
     }
 
     /**
@@ -107,7 +96,7 @@ public final class PoolStats {
      * @return leases since the start
      */
     public long leasesGranted() {
-        return leasesGranted;
+        return totals.leasesGranted;
     }
 
     /**
@@ -116,7 +105,7 @@ public final class PoolStats {
      * @return callers since the start
      */
     public long timeouts() {
-        return timeouts;
+        return totals.timeouts;
     }
 
     /**
@@ -125,7 +114,7 @@ public final class PoolStats {
      * @return callers since the start
      */
     public long rejected() {
-        return rejected;
+        return totals.rejected;
     }
 
     /**
@@ -134,7 +123,7 @@ public final class PoolStats {
      * @return connections since the start
      */
     public long opened() {
-        return opened;
+        return totals.opened;
     }
 
     /**
@@ -143,7 +132,7 @@ public final class PoolStats {
      * @return connections since the start
      */
     public long closed() {
-        return closed;
+        return totals.closed;
     }
 
     /**
@@ -152,7 +141,7 @@ public final class PoolStats {
      * @return connections since the start
      */
     public long lost() {
-        return lost;
+        return totals.lost;
     }
 
     /**
@@ -161,7 +150,7 @@ public final class PoolStats {
      * @return leases since the start
      */
     public long leaked() {
-        return leaked;
+        return totals.leaked;
     }
 
     /**
@@ -170,7 +159,7 @@ public final class PoolStats {
      * @return leases since the start
      */
     public long reset() {
-        return reset;
+        return totals.reset;
     }
 
     /**
@@ -179,7 +168,7 @@ public final class PoolStats {
      * @return leases since the start
      */
     public long leftOpen() {
-        return leftOpen;
+        return totals.leftOpen;
     }
 
     /**
@@ -188,7 +177,7 @@ public final class PoolStats {
      * @return the wait, zero for callers that did not have to wait
      */
     public Duration waitP50() {
-        return waitP50;
+        return totals.waitP50;
     }
 
     /**
@@ -197,7 +186,7 @@ public final class PoolStats {
      * @return the wait, as {@link #waitP50}
      */
     public Duration waitP99() {
-        return waitP99;
+        return totals.waitP99;
     }
 
     /**
@@ -206,7 +195,7 @@ public final class PoolStats {
      * @return the wait, as {@link #waitP50}
      */
     public Duration waitP999() {
-        return waitP999;
+        return totals.waitP999;
     }
 
     /**
@@ -215,7 +204,7 @@ public final class PoolStats {
      * @return the wait
      */
     public Duration waitMax() {
-        return waitMax;
+        return totals.waitMax;
     }
 
     /**
@@ -224,7 +213,7 @@ public final class PoolStats {
      * @return the duration
      */
     public Duration useP50() {
-        return useP50;
+        return totals.useP50;
     }
 
     /**
@@ -233,7 +222,7 @@ public final class PoolStats {
      * @return the duration
      */
     public Duration useP99() {
-        return useP99;
+        return totals.useP99;
     }
 
     /** Names all numbers. */
@@ -249,20 +238,20 @@ public final class PoolStats {
                         idle(),
                         pending(),
                         opening(),
-                        leasesGranted,
-                        timeouts,
-                        rejected,
-                        opened,
-                        closed,
-                        lost,
-                        leaked,
-                        reset,
-                        leftOpen,
-                        waitP50,
-                        waitP99,
-                        waitP999,
-                        waitMax,
-                        useP50,
-                        useP99);
+                        totals.leasesGranted,
+                        totals.timeouts,
+                        totals.rejected,
+                        totals.opened,
+                        totals.closed,
+                        totals.lost,
+                        totals.leaked,
+                        totals.reset,
+                        totals.leftOpen,
+                        totals.waitP50,
+                        totals.waitP99,
+                        totals.waitP999,
+                        totals.waitMax,
+                        totals.useP50,
+                        totals.useP99);
     }
 }

@@ -53,7 +53,8 @@ final class PoolThreads {
         boolean started = false;
         running.add(thread);
         try {
-            thread.start(); // nothing may follow, because the task runs, and a caller that sees a failure would run it again
+            thread.start(); // nothing may follow, because the task runs, and a caller that sees a failure would run
+            // it again
             started = true;
         } finally {
             if (!started) running.remove(thread);

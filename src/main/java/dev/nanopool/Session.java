@@ -36,11 +36,6 @@ final class Session {
         this.backendPid = connection.getBackendPID();
     }
 
-    /** Something to do with the driver. Blocks until the server has answered. */
-    interface SqlAction {
-        void run() throws SQLException;
-    }
-
     BaseConnection connection() {
         return connection;
     }

@@ -29,7 +29,7 @@ final class Statistics {
         }
         var gauges = new PoolStats.Gauges(
                 pool, supply.size(), active, idle, supply.queue().pending(), supply.opening());
-        return new PoolStats(gauges, leases, counters);
+        return new PoolStats(gauges, counters.totals(leases));
     }
 
     /** Whether connections are being opened or closed, or the server has kept the pool waiting for a second. */

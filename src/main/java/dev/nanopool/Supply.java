@@ -25,7 +25,8 @@ import org.jspecify.annotations.Nullable;
  * Blocks in {@link #start} and on threads of its own only.
  */
 final class Supply {
-    // A thread without a connection holds a Permit object; an open connection carries its permit. A permit moves on only
+    // A thread without a connection holds a Permit object; an open connection carries its permit. A permit moves on
+    // only
     // after its socket is closed, so there are never more sockets than permits.
     private final PoolConfig config;
     private final Connector connector;
@@ -46,7 +47,7 @@ final class Supply {
     private final Condition backOffEnds = backOffLock.newCondition();
     private long backOffsEnded; // how often all were told to go on; guarded by backOffLock
     private final CountDownLatch closed = new CountDownLatch(1); // no permit left, no socket open
-    private volatile @Nullable Lender lender; // written before the first connection is opened
+    private volatile @Nullable Lender<PhysicalConnection> lender; // written before the first connection is opened
     private volatile @Nullable OpenFailure lastFailure;
 
     /** The last attempt to open a connection, if it failed. */
@@ -134,7 +135,7 @@ final class Supply {
      *
      * @throws SQLException the first failure
      */
-    void start(Lender lends) throws SQLException, InterruptedException {
+    void start(Lender<PhysicalConnection> lends) throws SQLException, InterruptedException {
         lender = lends;
         List<Permit> toOpen = new ArrayList<>();
         for (int i = 0; i < config.size && capacity.add(); i++) {
@@ -415,8 +416,8 @@ final class Supply {
     // Permits in hand
 
     private void release(Permit permit) {
+        queue.release(); // THEN it is no longer in hand, because this may throw
         permits.use(permit);
-        queue.release();
     }
 
     // The audit

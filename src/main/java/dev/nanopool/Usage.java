@@ -1,6 +1,5 @@
 package dev.nanopool;
 
-import dev.nanopool.Session.SqlAction;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.sql.SQLException;
@@ -8,6 +7,7 @@ import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReadWriteLock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -31,7 +31,7 @@ final class Usage {
     private volatile int inside; // threads that may wait for the server's answer
     private int entered; // how often a thread entered; a lost update does no harm
     private volatile boolean shared; // a thread other than the lease's own has entered
-    private volatile ClientCopy.@Nullable Progress copy; // the last COPY that the lease began
+    private volatile @Nullable CopyProgress copy; // the last COPY that the lease began
     private volatile @Nullable Cancels cancels; // null: the lease sent no cancel
     private boolean manualCommit; // the pool's configuration, and not the caller, begins transactions
 
@@ -81,7 +81,7 @@ final class Usage {
     /** Whether the connection is in use: by a thread, or by a COPY that was left open. */
     boolean isBusy() {
         if (isInside()) return true; // first, because a thread that begins a COPY records it before it exits
-        ClientCopy.Progress last = copy;
+        CopyProgress last = copy;
         return last != null && last.isOpen();
     }
 
@@ -108,7 +108,7 @@ final class Usage {
         return manualCommit;
     }
 
-    void begin(ClientCopy.Progress begun) {
+    void begin(CopyProgress begun) {
         copy = begun;
     }
 
@@ -131,12 +131,12 @@ final class Usage {
     }
 
     /** Sends a cancel for what the lease executes, unless the lease has ended. Blocks until it is sent. */
-    void cancel(ClientConnection client, SqlAction cancel) throws SQLException {
-        if (client.isEnded()) return;
+    void cancel(BooleanSupplier isEnded, SqlAction cancel) throws SQLException {
+        if (isEnded.getAsBoolean()) return;
         Cancels all = cancelled();
         all.underWay.readLock().lock(); // THEN check; the thread that ends the lease takes the lock after ending it
         try {
-            if (!client.isEnded()) cancel.run();
+            if (!isEnded.getAsBoolean()) cancel.run();
         } finally {
             all.underWay.readLock().unlock();
         }

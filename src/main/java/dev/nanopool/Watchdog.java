@@ -1,7 +1,6 @@
 package dev.nanopool;
 
 import dev.nanopool.Closing.Registration;
-import dev.nanopool.Session.SqlAction;
 import java.sql.SQLException;
 import java.sql.SQLTimeoutException;
 import java.time.Duration;

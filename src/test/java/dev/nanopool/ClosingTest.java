@@ -17,7 +17,8 @@ class ClosingTest {
     private final Closing closing = new Closing();
     private final AtomicInteger runs = new AtomicInteger();
 
-    // Registered before, the action runs when the pool closes, and not again when it closes again or when it is removed.
+    // Registered before, the action runs when the pool closes, and not again when it closes again or when it is
+    // removed.
     @Test
     void actionMustRunOnceWhenThePoolCloses() {
         Registration registration = closing.onClose(runs::incrementAndGet);

@@ -1,6 +1,7 @@
 package dev.nanopool;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatCode;
 
 import dev.nanopool.PoolExhaustedException.Holder;
 import dev.nanopool.PoolExhaustedException.Verdict;
@@ -24,7 +25,9 @@ import org.junit.jupiter.api.Test;
 
 /** What the counters, the log and the listener make of each event. */
 class EventsTest {
+    @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
     private static final Throwable CAUSE = new IllegalStateException("cause");
+
     private static final Holder HOLDER = new Holder("main", Duration.ofMillis(3), List.of());
 
     /**
@@ -42,14 +45,24 @@ class EventsTest {
     }
 
     private static PoolExhaustedException exhausted() {
-        var stats = new PoolStats(new PoolStats.Gauges("p", 1, 1, 0, 0, 0), 0, new Counters());
-        return new PoolExhaustedException("m", Verdict.values()[0], stats, List.of(), null);
+        var stats = new PoolStats(new PoolStats.Gauges("p", 1, 1, 0, 0, 0), new Counters().totals(0));
+        return new PoolExhaustedException("m", Verdict.LEAK, stats, List.of(), null);
     }
 
     private static List<Row> table() {
         return List.of(
-                new Row(new Event.Opened(7, Duration.ofMillis(5), false), "opened", Level.FINE, "(backend 7) in 5 ms", "opened"),
-                new Row(new Event.Opened(7, Duration.ofMillis(5), true), "opened", Level.INFO, "opened again", "opened"),
+                new Row(
+                        new Event.Opened(7, Duration.ofMillis(5), false),
+                        "opened",
+                        Level.FINE,
+                        "(backend 7) in 5 ms",
+                        "opened"),
+                new Row(
+                        new Event.Opened(7, Duration.ofMillis(5), true),
+                        "opened",
+                        Level.INFO,
+                        "opened again",
+                        "opened"),
                 new Row(new Event.OpenFailed(CAUSE, true), "", Level.WARNING, "failed: cause", "openFailed"),
                 new Row(new Event.OpenFailed(CAUSE, false), "", Level.FINE, "failed: cause", "openFailed"),
                 new Row(new Event.Withheld(2, 5, true), "", Level.WARNING, "2 of 5 connections"),
@@ -61,7 +74,13 @@ class EventsTest {
                 new Row(new Event.ServiceFailed("reset", CAUSE), "", Level.FINE, "reset failed"),
                 new Row(new Event.ClosingFailed(CAUSE), "", Level.FINE, "closing a connection failed"),
                 new Row(new Event.Closed(7, CloseReason.RETIRED, 0, null), "closed", Level.FINE, "retired", "closed"),
-                new Row(new Event.Closed(7, CloseReason.LOST, 0, CAUSE), "closed", Level.FINE, "lost", "lost", "closed"),
+                new Row(
+                        new Event.Closed(7, CloseReason.LOST, 0, CAUSE),
+                        "closed",
+                        Level.FINE,
+                        "lost",
+                        "lost",
+                        "closed"),
                 new Row(new Event.NotClosed(3), "", Level.WARNING, "3 connections"),
                 new Row(new Event.NotEnded("t"), "", Level.WARNING, "thread t"),
                 new Row(new Event.Leaked(HOLDER, true, false), "leaked", Level.WARNING, "3 ms ago", "leaked"),
@@ -122,7 +141,9 @@ class EventsTest {
 
     private PoolListener listener(@Nullable Throwable thrown) {
         return (PoolListener) Proxy.newProxyInstance(
-                PoolListener.class.getClassLoader(), new Class<?>[] {PoolListener.class}, (proxy, method, arguments) -> {
+                PoolListener.class.getClassLoader(),
+                new Class<?>[] {PoolListener.class},
+                (proxy, method, arguments) -> {
                     told.add(method.getName());
                     if (thrown != null) throw thrown;
                     return null;
@@ -140,14 +161,18 @@ class EventsTest {
         return counts;
     }
 
+    @SuppressWarnings("ReferenceEquality") // a constant
     private void check(Row row, Events events) throws Exception {
         Map<String, Long> expected = counts(events.counters());
         if (!row.counter.isEmpty()) expected.merge(row.counter, 1L, Long::sum);
         records.clear();
         told.clear();
-        events.happened(row.event);
+        assertThatCode(() -> events.happened(row.event)).as("%s", row.event).doesNotThrowAnyException();
         assertThat(counts(events.counters())).as("%s", row.event).isEqualTo(expected);
-        assertThat(told).as("%s", row.event).isEqualTo(row.told.subList(0, told.size())).hasSameSizeAs(row.told);
+        assertThat(told)
+                .as("%s", row.event)
+                .isEqualTo(row.told.subList(0, told.size()))
+                .hasSameSizeAs(row.told);
         if (row.level == Level.OFF) return;
         LogRecord line = records.get(0);
         assertThat(line.getLevel()).as("%s", row.event).isEqualTo(row.level);
@@ -156,9 +181,10 @@ class EventsTest {
 
     // Each type of event has a row, and each row becomes true.
     @Test
+    @SuppressWarnings("ReferenceEquality") // a constant
     void eventMustReachItsSinks() throws Exception {
         assertThat(table().stream().map(row -> (Object) row.event.getClass()).distinct())
-                .containsExactlyInAnyOrderElementsOf(Arrays.<Object>asList(Event.class.getPermittedSubclasses()));
+                .containsExactlyInAnyOrderElementsOf(Arrays.asList((Object[]) Event.class.getPermittedSubclasses()));
         for (Row row : table()) {
             check(row, new Events("orders", listener(null)));
             assertThat(records).as("%s", row.event).hasSize(row.level == Level.OFF ? 0 : 1);
@@ -183,7 +209,8 @@ class EventsTest {
         assertThat(events.counters().pastLeases()).isEqualTo(11);
     }
 
-    // Whatever the listener or a handler of the log throws, or both, the other sinks get the event, and the caller, which
+    // Whatever the listener or a handler of the log throws, or both, the other sinks get the event, and the caller,
+    // which
     // may be between a permit and its connection, does not see it.
     @Test
     void sinkThatThrowsMustStopNeitherTheOthersNorTheCaller() throws Exception {

@@ -28,7 +28,7 @@ class FateTest {
             UNFINISHED     CLOSE     UNFINISHED
             RESET_FAILED   CLOSE     RESET_FAILED
             IRREVERSIBLE   CLOSE     IRREVERSIBLE
-            INTERNAL_ERROR CLOSE     INTERNAL_ERROR
+            STALE_CACHE    CLOSE     STALE_CACHE
             SUSPENDED      CLOSE     SUSPENDED
             SURPLUS        CLOSE     RESIZED
             RETIRED        CLOSE     RETIRED
@@ -72,8 +72,12 @@ class FateTest {
             for (Row later : ROWS.subList(i, ROWS.size())) {
                 Row first = ROWS.get(i);
                 int facts = first.fact.bit() | later.fact.bit();
-                assertThat(Fact.first(facts)).as("%s and %s", first.fact, later.fact).isEqualTo(first.fact);
-                assertThat(Fate.of(facts)).as("%s and %s", first.fact, later.fact).isEqualTo(first.fate);
+                assertThat(Fact.first(facts))
+                        .as("%s and %s", first.fact, later.fact)
+                        .isEqualTo(first.fact);
+                assertThat(Fate.of(facts))
+                        .as("%s and %s", first.fact, later.fact)
+                        .isEqualTo(first.fate);
             }
         }
     }
@@ -103,7 +107,8 @@ class FateTest {
         }
     }
 
-    // A connection that a thread may still use is never given on, reset or validated, whatever else is true of it, and its
+    // A connection that a thread may still use is never given on, reset or validated, whatever else is true of it, and
+    // its
     // reason says so, because this reason makes the pool cancel the statement on the server.
     @Test
     void connectionThatAThreadMayUseMustBeClosedAndCancelled() {
@@ -121,8 +126,8 @@ class FateTest {
     // hide this, except for the pool's end.
     @Test
     void sessionThatIsGoneMustBeClosedAndReported() {
-        Set<Fact> gone = EnumSet.range(Fact.RESET_LATE, Fact.INTERNAL_ERROR);
-        Set<Fact> before = EnumSet.range(Fact.CUT, Fact.INTERNAL_ERROR);
+        Set<Fact> gone = EnumSet.range(Fact.RESET_LATE, Fact.STALE_CACHE);
+        Set<Fact> before = EnumSet.range(Fact.CUT, Fact.STALE_CACHE);
         for (Fact fact : gone) {
             forEachSetWith(fact, facts -> {
                 if (Fate.of(facts) != Fate.CLOSE || !before.contains(Fact.first(facts))) {
@@ -135,6 +140,7 @@ class FateTest {
     // Closing outranks resetting, because nothing is reset that is closed afterwards. Resetting outranks validating,
     // because a reset asks the server, too.
     @Test
+    @SuppressWarnings("EnumOrdinal") // the order is the subject
     void closingMustOutrankResettingAndResettingValidating() {
         Map<Fate, Integer> lastRow = new LinkedHashMap<>();
         Map<Fate, Integer> firstRow = new LinkedHashMap<>();
@@ -152,7 +158,10 @@ class FateTest {
     @Test
     void everyCloseReasonMustBeTheReasonOfAFact() {
         Set<CloseReason> reasons = EnumSet.noneOf(CloseReason.class);
-        Stream.of(Fact.values()).map(Fact::reason).filter(reason -> reason != null).forEach(reasons::add);
+        Stream.of(Fact.values())
+                .map(Fact::reason)
+                .filter(reason -> reason != null)
+                .forEach(reasons::add);
         assertThat(reasons).containsExactlyInAnyOrder(CloseReason.values());
     }
 }

@@ -2,9 +2,11 @@ package dev.nanopool;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowable;
 
 import dev.nanopool.PhysicalConnection.State;
 import dev.nanopool.testkit.Threads;
+import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
@@ -14,6 +16,7 @@ import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.regex.Matcher;
@@ -74,15 +77,18 @@ class PhysicalConnectionTest {
     private final Caller caller = new Caller();
 
     private static PhysicalConnection opening() throws Exception {
+        return opening((proxy, method, arguments) -> nothing(method.getReturnType()));
+    }
+
+    private static PhysicalConnection opening(InvocationHandler pool) throws Exception {
         var driver = (BaseConnection) Proxy.newProxyInstance(
                 BaseConnection.class.getClassLoader(),
                 new Class<?>[] {BaseConnection.class},
                 (proxy, method, arguments) -> nothing(method.getReturnType()));
         PoolConfig config = PoolConfig.builder("postgresql://h/db").build();
-        var lender = (Lender) Proxy.newProxyInstance(
-                Lender.class.getClassLoader(),
-                new Class<?>[] {Lender.class},
-                (proxy, method, arguments) -> nothing(method.getReturnType()));
+        @SuppressWarnings("unchecked") // the proxy has no type parameters
+        var lender = (Lender<PhysicalConnection>)
+                Proxy.newProxyInstance(Lender.class.getClassLoader(), new Class<?>[] {Lender.class}, pool);
         var session = new Session(new Connector.Opened(driver, null, false, ""), config);
         return new PhysicalConnection(session, lender, Duration.ofMinutes(30), 0, 0, 0);
     }
@@ -96,7 +102,7 @@ class PhysicalConnectionTest {
 
     private PhysicalConnection in(State state) throws Exception {
         PhysicalConnection connection = opening();
-        for (String edge : WAYS.get(state)) call(edge(edge), connection);
+        for (String edge : Objects.requireNonNull(WAYS.get(state))) call(edge(edge), connection);
         assertThat(connection.state()).isEqualTo(state);
         return connection;
     }
@@ -127,6 +133,7 @@ class PhysicalConnectionTest {
                     case "CloseReason" -> CloseReason.RETIRED;
                     case "boolean" -> true;
                     case "long" -> 1L;
+                    case "int" -> 0;
                     default -> throw new AssertionError("a parameter of a new type: " + method);
                 })
                 .toArray();
@@ -164,7 +171,9 @@ class PhysicalConnectionTest {
                     assertThat(call(edge, connection)).isIn(null, true);
                     assertThat(connection.state()).as("%s", edge).isEqualTo(state(edge, 2));
                 } else if (edge.getReturnType() == boolean.class) {
-                    assertThat(call(edge, connection)).as("%s in %s", edge, state).isEqualTo(false);
+                    assertThat(call(edge, connection))
+                            .as("%s in %s", edge, state)
+                            .isEqualTo(false);
                     assertThat(connection.state()).isEqualTo(state);
                 } else {
                     assertThatThrownBy(() -> call(edge, connection))
@@ -185,6 +194,7 @@ class PhysicalConnectionTest {
         for (Method method : PhysicalConnection.class.getDeclaredMethods()) {
             int modifiers = method.getModifiers();
             if (EDGE.matcher(method.getName()).matches() || method.isSynthetic()) continue;
+            if (method.getName().equals("end")) continue; // takes the edge leasedToIdle
             if (Modifier.isPrivate(modifiers) || Modifier.isStatic(modifiers)) continue;
             for (State state : State.values()) {
                 PhysicalConnection connection = in(state);
@@ -219,8 +229,7 @@ class PhysicalConnectionTest {
         connection.idleToLeased(caller);
         assertThat(connection.leases()).isEqualTo(1);
         assertThat(connection.lease()).isSameAs(caller);
-        Lease.Lasting lasting = connection.lastingLease();
-        assertThat(lasting).isNotNull();
+        Lease.Lasting lasting = Objects.requireNonNull(connection.lastingLease());
         assertThat(connection.lastingLease()).as("made once").isSameAs(lasting);
         assertThat(connection.lease()).isSameAs(lasting);
         assertThat(connection.isLeasedBy(caller)).isTrue();
@@ -239,8 +248,7 @@ class PhysicalConnectionTest {
     @Test
     void lastingLeaseMustEndWithoutItsClient() throws Exception {
         PhysicalConnection connection = in(State.LEASED);
-        Lease.Lasting lasting = connection.lastingLease();
-        assertThat(lasting).isNotNull();
+        Lease.Lasting lasting = Objects.requireNonNull(connection.lastingLease());
         lasting.clear();
         assertThat(connection.leasedToIdle(lasting)).isTrue();
         assertThat(connection.state()).isEqualTo(State.IDLE);
@@ -250,8 +258,7 @@ class PhysicalConnectionTest {
     @Test
     void endedLeaseMustNotEndTheNextOne() throws Exception {
         PhysicalConnection connection = in(State.LEASED);
-        Lease.Lasting old = connection.lastingLease();
-        assertThat(old).isNotNull();
+        Lease.Lasting old = Objects.requireNonNull(connection.lastingLease());
         assertThat(connection.leasedToIdle(caller)).isTrue();
         var next = new Caller();
         connection.idleToLeased(next);
@@ -274,8 +281,7 @@ class PhysicalConnectionTest {
         for (int round = 0; round < ROUNDS; round++) {
             var client = new Caller();
             connection.idleToLeased(client);
-            Lease second = round % 2 == 0 ? client : connection.lastingLease();
-            assertThat(second).isNotNull();
+            Lease second = round % 2 == 0 ? client : Objects.requireNonNull(connection.lastingLease());
             var start = new CyclicBarrier(3);
             var wins = new AtomicInteger();
             for (Lease ended : List.of(client, second)) {
@@ -296,11 +302,41 @@ class PhysicalConnectionTest {
         }
     }
 
+    // A lease that ends passes its connection on with what is known of the end. If that fails, the connection is
+    // abandoned, so that the housekeeper recovers it. An ended lease passes nothing on.
+    @Test
+    void endedLeaseMustPassItsConnectionOnOnceOrAbandonIt() throws Exception {
+        for (boolean isFailing : new boolean[] {false, true}) {
+            var calls = new AtomicInteger();
+            var reports = new AtomicInteger();
+            PhysicalConnection connection = opening((proxy, method, arguments) -> {
+                calls.incrementAndGet();
+                assertThat(method.getName()).isEqualTo("ended");
+                assertThat(((PhysicalConnection) arguments[0]).state()).isEqualTo(State.IDLE);
+                assertThat(arguments[1]).isSameAs(caller);
+                assertThat(arguments[2]).isEqualTo(5);
+                if (isFailing) throw new OutOfMemoryError("injected");
+                return (Runnable) reports::incrementAndGet;
+            });
+            connection.openingToIdle();
+            connection.idleToLeased(caller);
+            if (isFailing)
+                assertThat(catchThrowable(() -> connection.end(caller, 5))).hasMessage("injected");
+            else assertThat(connection.end(caller, 5)).isTrue();
+            assertThat(connection.isAbandoned()).isEqualTo(isFailing);
+            assertThat(connection.state()).isEqualTo(State.IDLE);
+            assertThat(connection.end(caller, 5)).isFalse();
+            assertThat(calls).hasValue(1);
+            assertThat(reports).hasValue(isFailing ? 0 : 1);
+        }
+    }
+
     // Connections that were opened together do not expire together.
     @Test
     void lifetimeMustBeBetweenThreeQuartersAndAll() {
         Duration lifetime = Duration.ofSeconds(100);
-        assertThat(PhysicalConnection.jittered(lifetime, 0)).isEqualTo(Duration.ofSeconds(75).toNanos());
+        assertThat(PhysicalConnection.jittered(lifetime, 0))
+                .isEqualTo(Duration.ofSeconds(75).toNanos());
         assertThat(PhysicalConnection.jittered(lifetime, 1)).isEqualTo(lifetime.toNanos());
     }
 }

@@ -23,8 +23,9 @@ public final class LeaseQueue<T> {
     //
     // waiters: served oldest first, with one answer each. An item that meets an answered waiter goes to the next one. A
     //   caller that leaves without its item answers itself, or, if the item was faster, gives the item back.
-    // wake-ups: a giving thread puts the item or the permit into `items`, THEN looks for waiters. A waiting thread joins
-    //   the line, THEN looks for items. All four are volatile accesses, so at least one of two threads sees the other.
+    // wake-ups: a giving thread puts the item or the permit into `items`, THEN looks for waiters. A waiting thread
+    //   joins the line, THEN looks for items. All four are volatile, so at least one of two such threads sees the
+    // other.
     // errors: one that strikes after the item has its place must not reach the giver, which would give the item twice.
     private final Unfinished unfinished = new Unfinished();
     private final IdleItems<T> items = new IdleItems<>(unfinished);

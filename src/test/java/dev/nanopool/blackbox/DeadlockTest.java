@@ -54,7 +54,8 @@ class DeadlockTest extends PoolTestBase {
                     awaitWaiting(pool, 700);
                     try (client) {
                         assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
-                        Await.pause(Duration.ofSeconds(3)); // another thread is known to have it, however long this takes
+                        Await.pause(
+                                Duration.ofSeconds(3)); // another thread is known to have it, however long this takes
                     }
                 }),
                 arguments("reads its rows", (Helper) (client, pool) -> {

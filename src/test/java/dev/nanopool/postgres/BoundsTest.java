@@ -46,12 +46,15 @@ class BoundsTest extends PoolTestBase {
     static Stream<Case> cases() {
         return Stream.of(
                 new Case("statement", client -> TestServer.execute(client, "SELECT * FROM bounds")),
-                new Case("metadata", client -> client.getMetaData()
-                        .getTables(null, null, "%", null)
-                        .close()),
+                new Case(
+                        "metadata",
+                        client -> client.getMetaData()
+                                .getTables(null, null, "%", null)
+                                .close()),
                 new Case("parameters", client -> {
                     try (PreparedStatement statement = client.prepareStatement("SELECT * FROM bounds WHERE n = ?")) {
-                        assertThat(statement.getParameterMetaData().getParameterCount()).isEqualTo(1);
+                        assertThat(statement.getParameterMetaData().getParameterCount())
+                                .isEqualTo(1);
                     }
                 }),
                 new Case("commit", client -> {
@@ -64,20 +67,24 @@ class BoundsTest extends PoolTestBase {
                     client.setAutoCommit(false);
                     try (Statement statement = client.createStatement()) {
                         statement.setFetchSize(1);
-                        try (ResultSet rows = statement.executeQuery(
-                                "SELECT bounds_wait(n) FROM generate_series(1, 4) n")) {
+                        try (ResultSet rows =
+                                statement.executeQuery("SELECT bounds_wait(n) FROM generate_series(1, 4) n")) {
                             while (rows.next()) assertThat(rows.getInt(1)).isPositive();
                         }
                     }
                 }),
-                new Case("COPY", client -> ((PGConnection) client)
-                        .getCopyAPI()
-                        .copyOut("COPY bounds TO STDOUT", OutputStream.nullOutputStream())),
+                new Case(
+                        "COPY",
+                        client -> ((PGConnection) client)
+                                .getCopyAPI()
+                                .copyOut("COPY bounds TO STDOUT", OutputStream.nullOutputStream())),
                 new Case(
                         "unwrapped",
                         client -> TestServer.execute(client.unwrap(PgConnection.class), "SELECT * FROM bounds")),
-                new Case("unwrapped COPY", client -> new CopyManager(client.unwrap(BaseConnection.class))
-                        .copyOut("COPY bounds TO STDOUT", OutputStream.nullOutputStream())));
+                new Case(
+                        "unwrapped COPY",
+                        client -> new CopyManager(client.unwrap(BaseConnection.class))
+                                .copyOut("COPY bounds TO STDOUT", OutputStream.nullOutputStream())));
     }
 
     private Connection locker;

@@ -35,16 +35,16 @@ import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
-import org.postgresql.util.PGobject;
-import org.postgresql.geometric.PGpoint;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.postgresql.PGConnection;
+import org.postgresql.geometric.PGpoint;
 import org.postgresql.jdbc.PgDatabaseMetaData;
 import org.postgresql.jdbc.PgResultSet;
 import org.postgresql.jdbc.PgStatement;
 import org.postgresql.util.PGmoney;
+import org.postgresql.util.PGobject;
 
 /** Every object that a lease hands out leads back through the lease. */
 @Timeout(300)
@@ -402,7 +402,8 @@ class DoorTest extends PoolTestBase {
         private static final long serialVersionUID = 1;
     }
 
-    // Users of extensions register their classes on each lease. It must cost nothing, and must not reach the next lease.
+    // Users of extensions register their classes on each lease. It must cost nothing, and must not reach the next
+    // lease.
     @Test
     void typeThatALeaseRegistersMustNotCostTheConnectionNorStay() throws Exception {
         Pool pool = open(1);

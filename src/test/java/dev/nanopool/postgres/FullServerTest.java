@@ -31,8 +31,7 @@ class FullServerTest extends PoolTestBase {
         public void openFailed(String pool, Throwable cause) {
             assertThat(cause)
                     .isInstanceOfSatisfying(
-                            SQLException.class,
-                            e -> assertThat(e.getSQLState()).isEqualTo("53300"));
+                            SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("53300"));
             attempts.incrementAndGet();
         }
     };

@@ -3,6 +3,7 @@ package dev.nanopool.postgres;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.nanopool.Pool;
+import dev.nanopool.PoolExhaustedException;
 import dev.nanopool.testkit.PoolTestBase;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -11,7 +12,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
@@ -21,8 +21,10 @@ import org.junit.jupiter.api.Test;
 class FullStackTest extends PoolTestBase {
     private static final int SIZE = 3;
     private static final int NEAR = 150; // frames below the full stack in which the pool is used
+    private static final Duration SHORT = Duration.ofMillis(5); // this caller waits in the line
     private static final int STACK = 256 << 10;
-    private static final long RUN_NANOS = Duration.ofMillis(Long.getLong("nanopool.stack.millis", 4_000)).toNanos();
+    private static final long RUN_NANOS =
+            Duration.ofMillis(Long.getLong("nanopool.stack.millis", 3_000)).toNanos();
 
     private final AtomicInteger overflows = new AtomicInteger();
     private final AtomicInteger leased = new AtomicInteger();
@@ -33,7 +35,7 @@ class FullStackTest extends PoolTestBase {
     // use the pool in a usual way.
     @Test
     void poolMustBalanceWhenTheStackIsFullAtAnyCall() throws Exception {
-        Pool pool = open(config().size(SIZE).acquireTimeout(Duration.ofMillis(100)));
+        Pool pool = open(config().size(SIZE).acquireTimeout(Duration.ofMillis(250)));
         warmUp(pool);
         ends.set(System.nanoTime() + RUN_NANOS);
         List<Thread> deep = new ArrayList<>();
@@ -62,8 +64,8 @@ class FullStackTest extends PoolTestBase {
     }
 
     /**
-     * Goes each way once. A class or a call site that the JVM prepares while the stack is full is unusable for ever, for which
-     * no library is to blame.
+     * Goes each way once. A class or a call site that the JVM prepares while the stack is full is unusable for ever, which
+     * no library can prevent.
      */
     private void warmUp(Pool pool) throws Exception {
         var held = new @Nullable Connection[SIZE + 3][1];
@@ -81,7 +83,7 @@ class FullStackTest extends PoolTestBase {
         while (System.nanoTime() < ends.get()) {
             try (Connection client = pool.client()) {
                 assertThat(client.isValid(1)).isTrue();
-            } catch (dev.nanopool.PoolExhaustedException e) {
+            } catch (PoolExhaustedException e) {
                 // the others have all
             }
         }
@@ -128,7 +130,7 @@ class FullStackTest extends PoolTestBase {
                 Optional<Connection> client = pool.tryClient();
                 if (client.isPresent()) held[0] = client.get();
             } else {
-                held[0] = (odd & 3) == 1 ? pool.client() : pool.client(Duration.ZERO);
+                held[0] = pool.client((odd & 15) == 1 ? SHORT : Duration.ZERO);
             }
             if (held[0] != null) leased.lazySet(leased.getPlain() + 1);
         } catch (SQLException e) {

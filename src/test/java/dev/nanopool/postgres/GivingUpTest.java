@@ -60,8 +60,8 @@ class GivingUpTest extends PoolTestBase {
         client.setAutoCommit(false);
         try (Statement statement = client.createStatement()) {
             statement.setFetchSize(1);
-            try (ResultSet rows =
-                    statement.executeQuery("SELECT n, CASE WHEN n = 3 THEN pg_sleep(40) END FROM generate_series(1, 4) n")) {
+            try (ResultSet rows = statement.executeQuery(
+                    "SELECT n, CASE WHEN n = 3 THEN pg_sleep(40) END FROM generate_series(1, 4) n")) {
                 while (rows.next()) assertThat(rows.getInt(1)).isPositive();
             }
         }
@@ -74,9 +74,7 @@ class GivingUpTest extends PoolTestBase {
     }
 
     private static void copy(Connection client) throws Exception {
-        ((PGConnection) client)
-                .getCopyAPI()
-                .copyOut("COPY (" + SLOW + ") TO STDOUT", OutputStream.nullOutputStream());
+        ((PGConnection) client).getCopyAPI().copyOut("COPY (" + SLOW + ") TO STDOUT", OutputStream.nullOutputStream());
     }
 
     private static void unwrapped(Connection client) throws SQLException {
@@ -94,9 +92,13 @@ class GivingUpTest extends PoolTestBase {
         ends.put("closed elsewhere", (client, worker) -> client.close());
         ends.put("aborted", (client, worker) -> client.abort(Runnable::run));
         ends.put("interrupted", (client, worker) -> worker.interrupt());
-        Stream<Case> ended = deeds.entrySet().stream().flatMap(deed -> ends.entrySet().stream()
-                .map(end -> new Case(
-                        deed.getKey() + ", " + end.getKey(), deed.getValue(), end.getValue(), config -> config)));
+        Stream<Case> ended = deeds.entrySet().stream()
+                .flatMap(deed -> ends.entrySet().stream()
+                        .map(end -> new Case(
+                                deed.getKey() + ", " + end.getKey(),
+                                deed.getValue(),
+                                end.getValue(),
+                                config -> config)));
         UnaryOperator<PoolConfig.Builder> socketTimeout = config -> config.driverProperty("socketTimeout", "1");
         Stream<Case> timedOut = deeds.entrySet().stream()
                 .map(deed -> new Case(
@@ -132,7 +134,8 @@ class GivingUpTest extends PoolTestBase {
                 long sound = System.nanoTime();
                 while (!ends.get()) {
                     if (sessions(direct, name) <= SIZE) sound = System.nanoTime();
-                    int millis = (int) Duration.ofNanos(System.nanoTime() - sound).toMillis();
+                    int millis =
+                            (int) Duration.ofNanos(System.nanoTime() - sound).toMillis();
                     longestMillis.accumulateAndGet(millis, Math::max);
                     Await.pause(Duration.ofMillis(5));
                 }
@@ -159,7 +162,9 @@ class GivingUpTest extends PoolTestBase {
             });
             Await.until("it runs", () -> running(direct, name) == 1);
             test.end.of(client, worker);
-            assertThat(worker.join(Duration.ofSeconds(10))).as("the caller gets an exception").isTrue();
+            assertThat(worker.join(Duration.ofSeconds(10)))
+                    .as("the caller gets an exception")
+                    .isTrue();
             long start = System.nanoTime();
             Await.until("nothing runs on", () -> running(direct, name) == 0);
             assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(ENDING.plus(TOLERANCE));
@@ -177,8 +182,8 @@ class GivingUpTest extends PoolTestBase {
     void resetThatIsCutMustNotRunOnInTheServer() throws Exception {
         try (Connection direct = TestServer.direct()) {
             TestServer.execute(direct, "DROP TABLE IF EXISTS giving_up; CREATE TABLE giving_up (n int)");
-            Pool pool = open(config().size(1)
-                    .initSql("SELECT CASE WHEN EXISTS (SELECT FROM giving_up) THEN pg_sleep(40) END"));
+            Pool pool = open(
+                    config().size(1).initSql("SELECT CASE WHEN EXISTS (SELECT FROM giving_up) THEN pg_sleep(40) END"));
             String name = pool.stats().name();
             try (Connection client = pool.client()) {
                 TestServer.execute(client, "INSERT INTO giving_up VALUES (1)");

@@ -110,15 +110,16 @@ public final class InjectionTrial implements Trial {
     private void open() throws SQLException {
         try {
             pool = Pool.create(PoolConfig.builder(url)
-                .name(name)
-                .tls(TlsMode.DISABLE)
-                .size(SIZE)
-                .acquireTimeout(ACQUIRE)
-                .connectTimeout(Duration.ofSeconds(3))
-                .leakThreshold(Duration.ofSeconds(1))
-                .initSql("SET statement_timeout = '7s'")
-                .credentials(() -> new Credentials(EmbeddedServer.USER, EmbeddedServer.PASSWORD))
-                .listener(new PoolListener() {}).build());
+                    .name(name)
+                    .tls(TlsMode.DISABLE)
+                    .size(SIZE)
+                    .acquireTimeout(ACQUIRE)
+                    .connectTimeout(Duration.ofSeconds(3))
+                    .leakThreshold(Duration.ofSeconds(1))
+                    .initSql("SET statement_timeout = '7s'")
+                    .credentials(() -> new Credentials(EmbeddedServer.USER, EmbeddedServer.PASSWORD))
+                    .listener(new PoolListener() {})
+                    .build());
         } catch (Throwable e) {
             notOpened = e;
             throw e;

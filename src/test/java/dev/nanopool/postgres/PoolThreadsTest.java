@@ -81,7 +81,8 @@ class PoolThreadsTest extends PoolTestBase {
 
     private PoolConfig.Builder noting() {
         String url = TestServer.url();
-        String[] login = url.substring(url.indexOf("://") + 3, url.lastIndexOf('@')).split(":", 2);
+        String[] login =
+                url.substring(url.indexOf("://") + 3, url.lastIndexOf('@')).split(":", 2);
         return config().listener(listener).credentials(() -> {
             note("credentials");
             return new Credentials(login[0], login.length > 1 ? login[1] : "");
@@ -147,14 +148,16 @@ class PoolThreadsTest extends PoolTestBase {
         useEverything();
     }
 
-    // A supplier that hangs cannot be ended. It holds as many threads as may connect at a time, however many callers try.
+    // A supplier that hangs cannot be ended. It holds as many threads as may connect at a time, however many callers
+    // try.
     @ParameterizedTest
     @ValueSource(ints = {1, 3})
     void hangingSupplierMustHoldNoMoreThreadsThanMayConnectAtATime(int parallelism) throws Exception {
         var released = new CountDownLatch(1);
         var hanging = new AtomicInteger();
         var most = new AtomicInteger();
-        var login = TestServer.url().substring(TestServer.url().indexOf("://") + 3).split("[:@]", 3);
+        var login =
+                TestServer.url().substring(TestServer.url().indexOf("://") + 3).split("[:@]", 3);
         Pool pool = open(config().size(5)
                 .minIdle(0)
                 .connectParallelism(parallelism)

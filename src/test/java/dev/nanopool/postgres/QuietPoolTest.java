@@ -50,7 +50,8 @@ class QuietPoolTest extends PoolTestBase {
         assertThat(pool.stats().opened()).isEqualTo(size);
     }
 
-    // As many callers at a time as there are connections: each has one that is being validated, and none waits for a turn.
+    // As many callers at a time as there are connections: each has one that is being validated, and none waits for a
+    // turn.
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 2})
     void asManyCallersAsConnectionsMustBeServed(int maxWaiters) throws Exception {
@@ -90,7 +91,8 @@ class QuietPoolTest extends PoolTestBase {
         threads.join();
     }
 
-    // The opposite of a verdict that sends its reader to the database: nothing is wrong but that the pool may not let wait.
+    // The opposite of a verdict that sends its reader to the database: nothing is wrong but that the pool may not let
+    // wait.
     @Test
     void refusalDuringAResetMustNotBlameTheDatabase() throws Exception {
         FaultProxy proxy = proxy();

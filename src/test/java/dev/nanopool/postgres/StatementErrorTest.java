@@ -136,16 +136,6 @@ class StatementErrorTest extends PoolTestBase {
     @ParameterizedTest
     @MethodSource("misuses")
     void misuseMustKeepTheConnection(Named misuse) throws Exception {
-        if (misuse.name.startsWith("setValue")) {
-            Pool pool = open();
-            try (Connection client = pool.client()) {
-                assertThatThrownBy(() -> misuse.deed.in(client)).isInstanceOf(SQLException.class);
-            }
-            pool.client().close();
-            awaitBalance(pool);
-            assertThat(reasons).as("a data type cannot be forgotten").containsExactly(CloseReason.IRREVERSIBLE);
-            return;
-        }
         mustKeepTheConnection(misuse.deed);
     }
 

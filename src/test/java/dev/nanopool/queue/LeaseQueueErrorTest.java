@@ -224,7 +224,9 @@ class LeaseQueueErrorTest {
             @Override
             public void fillForLater() {
                 int others = line.get().pending();
-                Thread later = Thread.ofVirtual().start(() -> catchThrowable(() -> line.get().take(NEVER, 0)));
+                Thread later = Thread.ofVirtual().start(() -> {
+                    var unused = catchThrowable(() -> line.get().take(NEVER, 0));
+                });
                 while (line.get().pending() == others || later.getState() != Thread.State.WAITING) {
                     LockSupport.parkNanos(100_000);
                 }
@@ -260,7 +262,8 @@ class LeaseQueueErrorTest {
         throw (RuntimeException) failure;
     }
 
-    // Near the full stack, an item or a permit is refused before anything has changed: where the reserve is missing, `put`
+    // Near the full stack, an item or a permit is refused before anything has changed: where the reserve is missing,
+    // `put`
     // throws, although the little that it needs itself would be there.
     @Test
     void putMustRefuseWhereTheStackIsNearlyFull() throws Exception {
@@ -278,7 +281,9 @@ class LeaseQueueErrorTest {
         thread.join();
         assertThat(failures).isEmpty();
         assertThat(refused.get()).as("places where the reserve is missing").isGreaterThan(10);
-        assertThat(wrong.get()).as("of them those where put has changed something").isZero();
+        assertThat(wrong.get())
+                .as("of them those where put has changed something")
+                .isZero();
         assertThat(items.free()).isEqualTo(free);
     }
 

@@ -718,7 +718,10 @@ class SqlTextTest {
             int from = 0;
             for (int i = 0; i <= tokens.size(); i++) {
                 if (i == tokens.size() || tokens.get(i).equals(";")) {
-                    one |= SqlText.classify(String.join(" ", tokens.subList(from, i)), true);
+                    String statement = String.join(" ", tokens.subList(from, i));
+                    one |= SqlText.classify(statement, true);
+                    if (Escapes.countHiddenCalls(statement) > 0)
+                        ignored |= Change.UNKNOWN.bit(); // it begins the text now
                     from = i + 1;
                 }
             }

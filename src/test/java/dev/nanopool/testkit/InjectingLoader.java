@@ -26,7 +26,8 @@ public final class InjectingLoader extends ClassLoader {
     public InjectingLoader(Injection injection, Class<?> pool) {
         super(pool.getClassLoader());
         this.injection = injection;
-        this.mainClasses = pool.getProtectionDomain().getCodeSource().getLocation().toString();
+        this.mainClasses =
+                pool.getProtectionDomain().getCodeSource().getLocation().toString();
     }
 
     @Override
@@ -68,7 +69,12 @@ public final class InjectingLoader extends ClassLoader {
 
         @Override
         public void visit(
-                int version, int access, String name, @Nullable String signature, String superName, String[] interfaces) {
+                int version,
+                int access,
+                String name,
+                @Nullable String signature,
+                String superName,
+                String[] interfaces) {
             className = name;
             super.visit(version, access, name, signature, superName, interfaces);
         }
@@ -78,8 +84,7 @@ public final class InjectingLoader extends ClassLoader {
         public FieldVisitor visitField(
                 int access, String name, String descriptor, @Nullable String signature, @Nullable Object value) {
             boolean isTime = name.endsWith("_NANOS");
-            return super.visitField(
-                    isTime ? access & ~Opcodes.ACC_FINAL : access, name, descriptor, signature, value);
+            return super.visitField(isTime ? access & ~Opcodes.ACC_FINAL : access, name, descriptor, signature, value);
         }
 
         @Override
@@ -122,7 +127,7 @@ public final class InjectingLoader extends ClassLoader {
         /** Takes back what a step that failed may have left: another size, a suspended pool. */
         void settle();
 
-        /** What the quiet pool has not; empty if it is in balance. */
+        /** What the quiet pool lacks or has too much; empty if it is in balance. */
         String imbalance();
 
         /** Leases all connections at once, and uses them. */

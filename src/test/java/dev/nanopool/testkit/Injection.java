@@ -39,6 +39,7 @@ public final class Injection {
         SOCKET("java.net.", "java.nio.", "java.io.", "javax.net."),
         DRIVER("java.sql.", "javax.sql.", "org.postgresql.");
 
+        @SuppressWarnings("ImmutableEnumChecker") // made by List.of
         private final List<String> owners;
 
         Category(String... owners) {
@@ -65,7 +66,11 @@ public final class Injection {
     }
 
     /** A call in the pool's code. {@code declared}: what it declares of SQLException and IOException. */
-    public record Site(String caller, String called, Category category, @Nullable Class<?> declared) {}
+    public record Site(
+            String caller,
+            String called,
+            Category category,
+            @Nullable Class<?> declared) {}
 
     /** A site, together with the methods of the pool through which the thread came to it. */
     public record Point(Site site, List<String> path) {
@@ -90,7 +95,7 @@ public final class Injection {
     private final Set<Fault> thrown = ConcurrentHashMap.newKeySet();
     private volatile boolean recording;
 
-    /** Adds a call; null if calls of that kind are none of ours. */
+    /** Adds a call. Null if the called class belongs to no category. */
     synchronized @Nullable Integer site(String caller, String owner, String name, String descriptor) {
         String className = owner.replace('/', '.');
         Category category = Category.of(className).orElse(null);
@@ -199,10 +204,11 @@ public final class Injection {
     }
 
     private static List<String> path() {
-        return StackWalker.getInstance().walk(frames -> frames.filter(Injection::isPools)
-                .map(frame -> simple(frame.getClassName()) + "." + frame.getMethodName())
-                .distinct()
-                .toList());
+        return StackWalker.getInstance()
+                .walk(frames -> frames.filter(Injection::isPools)
+                        .map(frame -> simple(frame.getClassName()) + "." + frame.getMethodName())
+                        .distinct()
+                        .toList());
     }
 
     private static boolean isPools(StackFrame frame) {

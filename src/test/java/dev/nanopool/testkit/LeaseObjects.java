@@ -166,7 +166,7 @@ public final class LeaseObjects {
             Class<?> type = types.removeFirst();
             if (type.getSuperclass() != null) types.addLast(type.getSuperclass());
             types.addAll(List.of(type.getInterfaces()));
-            if (type == Object.class || !Modifier.isPublic(type.getModifiers())) continue;
+            if (type == Object.class || !isPublic(type)) continue;
             for (Method method : type.getMethods()) {
                 boolean isOfObject = method.getDeclaringClass() == Object.class;
                 if (isOfObject || Modifier.isStatic(method.getModifiers()) || method.isBridge()) continue;
@@ -174,6 +174,12 @@ public final class LeaseObjects {
             }
         }
         return methods.values();
+    }
+
+    /** Whether a caller can name the type: a member of an interface of the pool is public, and yet out of reach. */
+    private static boolean isPublic(Class<?> type) {
+        Class<?> outer = type.getEnclosingClass();
+        return Modifier.isPublic(type.getModifiers()) && (outer == null || isPublic(outer));
     }
 
     /** Arguments with which the method at least begins. */
