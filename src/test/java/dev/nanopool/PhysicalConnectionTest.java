@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -328,6 +329,26 @@ class PhysicalConnectionTest {
             assertThat(connection.end(caller, 5)).isFalse();
             assertThat(calls).hasValue(1);
             assertThat(reports).hasValue(isFailing ? 0 : 1);
+        }
+    }
+
+    // The housekeeper meets leases again and again while their client ends them. The client need not try again.
+    @Test
+    void leaseMustEndWhileTheHousekeeperMeetsIt() throws Exception {
+        var threads = new Threads();
+        PhysicalConnection connection = in(State.IDLE);
+        var isDone = new AtomicBoolean();
+        threads.start(() -> {
+            while (!isDone.get()) connection.lastingLease();
+        });
+        try {
+            for (int round = 0; round < 100 * ROUNDS; round++) {
+                connection.idleToLeased(caller);
+                assertThat(connection.leasedToIdle(caller)).isTrue();
+            }
+        } finally {
+            isDone.set(true);
+            threads.join();
         }
     }
 

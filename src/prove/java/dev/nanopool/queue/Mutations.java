@@ -255,9 +255,7 @@ public final class Mutations {
                     "give up when the housekeeper was faster",
                     "PhysicalConnection",
                     "if (LIFE.compareAndSet(this, now, State.IDLE)) return true;",
-                    """
-                    Thread.yield();
-                    return LIFE.compareAndSet(this, now, State.IDLE);"""),
+                    "return LIFE.compareAndSet(this, now, State.IDLE);"),
             new Mutation(
                     "make a lease last without a compare-and-set",
                     "PhysicalConnection",
