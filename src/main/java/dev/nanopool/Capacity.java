@@ -12,7 +12,12 @@ final class Capacity {
     // withheld:    permits that the server refused (53300). They come back one by one.
     // aim:         what the pool wants; its target is the size, or 0 when the pool is suspended or closed.
     //
-    // There is a surplus while circulating > target. A thread first claims one permit of it by compare-and-set, and
+    // filled:      those of the circulating that have an open connection. If there are too many permits, the others
+    // leave
+    //              first, so that no sound connection is closed for a permit without one.
+    //
+    // There is a surplus of connections while filled > target. A thread first claims one permit of it by
+    // compare-and-set, and
     // only
     // then closes a connection, so exactly as many are closed as must be.
     // A permit is counted in its new place, THEN leaves its old one. So the sum is never too small, and no connection
@@ -21,6 +26,7 @@ final class Capacity {
     private final AtomicInteger circulating = new AtomicInteger();
     private final AtomicInteger leaving = new AtomicInteger();
     private final AtomicInteger withheld = new AtomicInteger();
+    private final AtomicInteger filled = new AtomicInteger();
     private final AtomicReference<Aim> aim;
 
     private enum State {
@@ -82,8 +88,9 @@ final class Capacity {
 
     // Too many
 
+    /** Whether connections are too many. */
     boolean hasSurplus() {
-        return circulating.get() > aim.get().target;
+        return filled.get() > aim.get().target;
     }
 
     /** Why a surplus is closed. */
@@ -98,7 +105,14 @@ final class Capacity {
     /** Claims one permit of the surplus for a connection that is to be closed for good. False: there is none. */
     boolean claim() {
         leaving.incrementAndGet();
-        if (withdraw()) return true;
+        int now = filled.get();
+        while (now > aim.get().target) {
+            if (filled.compareAndSet(now, now - 1)) {
+                circulating.decrementAndGet();
+                return true;
+            }
+            now = filled.get();
+        }
         leaving.decrementAndGet();
         return false;
     }
@@ -111,11 +125,28 @@ final class Capacity {
     /** Takes a permit without a connection out of circulation if there are too many. */
     boolean withdraw() {
         int now = circulating.get();
-        while (now > aim.get().target) {
+        while (now > Math.max(aim.get().target, filled.get())) {
             if (circulating.compareAndSet(now, now - 1)) return true;
             now = circulating.get();
         }
         return false;
+    }
+
+    /** Whether permits without a connection are too many. */
+    boolean hasSurplusWithoutConnection() {
+        return circulating.get() > Math.max(aim.get().target, filled.get());
+    }
+
+    // Connections
+
+    /** A permit has got its connection. */
+    void fill() {
+        filled.incrementAndGet();
+    }
+
+    /** A connection is closed, and its permit stays. */
+    void empty() {
+        filled.decrementAndGet();
     }
 
     // Too few

@@ -5,7 +5,9 @@ import dev.nanopool.Permits.Permit;
 import dev.nanopool.queue.LeaseQueue;
 import dev.nanopool.queue.RefusedException.Reason;
 import java.sql.SQLException;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
@@ -239,14 +241,22 @@ final class Supply {
      * well, because a free permit may have been in a thread's hand for a moment.
      */
     void adjust() {
-        boolean isFree = true;
-        while (isFree && capacity.hasSurplus()) isFree = dropIdle();
+        var passed = new ArrayDeque<PhysicalConnection>();
+        try {
+            boolean isFree = true;
+            while (isFree && (capacity.hasSurplus() || capacity.hasSurplusWithoutConnection())) isFree = drop(passed);
+        } finally {
+            for (PhysicalConnection next = passed.poll(); next != null; next = passed.poll()) giveBack(next);
+        }
         boolean isMissing = true;
         while (isMissing) isMissing = addPermit();
     }
 
-    /** Takes a free permit out of circulation, and closes the idle connection that belongs to it. False: none is free. */
-    private boolean dropIdle() {
+    /**
+     * Takes one free permit out of circulation, and closes the idle connection that belongs to it. The queue hands out the
+     * idle connections first; one that is to stay goes to {@code passed}. False: no permit is free.
+     */
+    private boolean drop(Deque<PhysicalConnection> passed) {
         try (Permit permit = permits.hold()) {
             var idle = new AtomicReference<@Nullable PhysicalConnection>();
             boolean isFree = withdraw(permit, idle);
@@ -256,8 +266,30 @@ final class Supply {
                 return true;
             }
             permits.use(permit); // it stood for nothing, or the connection has the permit
-            if (connection != null) drop(connection);
+            if (connection != null) drop(connection, passed);
             return connection != null;
+        }
+    }
+
+    private void drop(PhysicalConnection connection, Deque<PhysicalConnection> passed) {
+        boolean passedOn = false;
+        try {
+            Fact why = capacity.surplus();
+            if (claim(connection, why)) discard(connection, why);
+            else passed.add(connection);
+            passedOn = true;
+        } finally {
+            if (!passedOn) connection.abandon();
+        }
+    }
+
+    private void giveBack(PhysicalConnection connection) {
+        boolean passedOn = false;
+        try {
+            give(connection);
+            passedOn = true;
+        } finally {
+            if (!passedOn) connection.abandon();
         }
     }
 
@@ -269,18 +301,6 @@ final class Supply {
             return isFree;
         } finally {
             if (!isDone) permits.use(permit); // the queue has kept what it has, so that this permit stands for nothing
-        }
-    }
-
-    private void drop(PhysicalConnection connection) {
-        boolean passedOn = false;
-        try {
-            Fact why = capacity.surplus();
-            if (claim(connection, why)) discard(connection, why);
-            else give(connection);
-            passedOn = true;
-        } finally {
-            if (!passedOn) connection.abandon();
         }
     }
 
@@ -316,7 +336,7 @@ final class Supply {
 
     /** Tries whether the server lets one more in, if it refused some. Once a second. */
     void raise() {
-        if (!capacity.isWithholding() || opening.get() > 0) return;
+        if (!capacity.isWithholding() || opening() > 0) return;
         Permit permit = permits.hold();
         if (capacity.readmit()) startFilling(permit, false);
         else permits.use(permit);
@@ -397,6 +417,7 @@ final class Supply {
         try (Permit permit = permits.hold()) {
             connection.closingToClosed();
             connections.remove(connection);
+            if (!connection.isLeaving()) capacity.empty();
             Session session = connection.session();
             events.happened(new Event.Closed(
                     session.backendPid(), connection.closeReason(), connection.leases(), session.failure()));
@@ -437,6 +458,7 @@ final class Supply {
         Session session = connection.session();
         session.kill(new SQLException("the pool has lost track of this connection", Failures.CONNECTION_EXCEPTION));
         connections.remove(connection);
+        capacity.empty();
         events.happened(
                 new Event.Closed(session.backendPid(), CloseReason.LOST, connection.leases(), session.failure()));
     }
@@ -510,12 +532,13 @@ final class Supply {
                 opening.decrementAndGet(); // before it counts as open, else other openers would find it enough
             }
             admit(connection, permit);
+            if (capacity.hasSurplus()) adjust(); // the target fell while the connection was being opened
             endBackOff();
         }
     }
 
     private boolean isWanted() {
-        return queue.pending() > 0 || connections.size() + opening.get() <= Math.min(config.minIdle, size());
+        return queue.pending() > 0 || connections.size() + opening() <= Math.min(config.minIdle, size());
     }
 
     /** Waits 10 to 20 ms after the first failure, up to 1 s after many; not at all once the pool is closed. */
@@ -595,18 +618,13 @@ final class Supply {
             events.happened(
                     new Event.Opened(connection.session().backendPid(), connection.openingTook(), isAfterFailure));
             connections.add(connection);
+            capacity.fill();
             permits.use(permit);
             admitted = true;
         } finally {
             if (!admitted) connection.session().kill(new SQLException("the pool could not take it over", "08000"));
         }
         connection.openingToIdle();
-        boolean given = false;
-        try {
-            give(connection);
-            given = true;
-        } finally {
-            if (!given) connection.abandon();
-        }
+        giveBack(connection);
     }
 }

@@ -26,6 +26,7 @@ class CapacityTest {
         int circulating;
         int leaving;
         int withheld;
+        int filled;
         int largest; // of all sizes so far
 
         Model(int size) {
@@ -50,6 +51,8 @@ class CapacityTest {
         SUSPEND,
         RESUME,
         CLOSE,
+        FILL,
+        EMPTY,
         CLAIM,
         LEFT,
         WITHDRAW,
@@ -77,11 +80,29 @@ class CapacityTest {
                     model.closed = true;
                     model.suspended = false;
                 }
-                case CLAIM, WITHDRAW -> {
-                    boolean isSurplus = model.circulating > model.target();
+                case FILL -> {
+                    if (model.circulating == model.filled) return true; // no permit is without a connection
+                    model.filled++;
+                    real.fill();
+                }
+                case EMPTY -> {
+                    if (model.filled == 0) return true;
+                    model.filled--;
+                    real.empty();
+                }
+                case CLAIM -> {
+                    boolean isSurplus = model.filled > model.target();
+                    if (isSurplus) {
+                        model.filled--;
+                        model.circulating--;
+                        model.leaving++;
+                    }
+                    return isSurplus == real.claim();
+                }
+                case WITHDRAW -> {
+                    boolean isSurplus = model.circulating > Math.max(model.target(), model.filled);
                     if (isSurplus) model.circulating--;
-                    if (isSurplus && this == CLAIM) model.leaving++;
-                    return isSurplus == (this == CLAIM ? real.claim() : real.withdraw());
+                    return isSurplus == real.withdraw();
                 }
                 case LEFT -> {
                     if (model.leaving == 0) return true;
@@ -94,6 +115,7 @@ class CapacityTest {
                     return isMissing == real.add();
                 }
                 case WITHHOLD -> {
+                    if (model.circulating == model.filled) return true; // only an attempt to connect is refused
                     boolean isSpare = model.circulating > 1;
                     if (isSpare) {
                         model.circulating--;
@@ -117,11 +139,11 @@ class CapacityTest {
 
     private static final Step[] STEPS = Step.values();
 
-    // Every sequence of six steps after a start with two of two: each answer and each number is that of the model, and
+    // Every sequence of five steps after a start with two of two: each answer and each number is that of the model, and
     // permits never exceed the largest size that there was.
     @Test
     void everySequenceOfStepsMustAgreeWithTheModel() {
-        int length = 6;
+        int length = 5;
         var path = new int[length];
         long sequences = (long) Math.pow(STEPS.length, length);
         for (long i = 0; i < sequences; i++) {
@@ -152,16 +174,25 @@ class CapacityTest {
                 && real.size() == model.size
                 && real.effectiveSize() == Math.max(0, model.size - model.withheld)
                 && real.isWithholding() == model.withheld > 0
-                && real.hasSurplus() == model.circulating > model.target()
+                && real.hasSurplus() == model.filled > model.target()
+                && real.hasSurplusWithoutConnection() == model.circulating > Math.max(model.target(), model.filled)
                 && real.isSuspended() == model.suspended
                 && real.isClosed() == model.closed
                 && real.surplus() == surplus
                 && real.toString().contains("target " + model.target());
     }
 
+    /** With as many permits as wanted, none of which has a connection. */
     private static Capacity full(int size) {
         var capacity = new Capacity(size);
         while (capacity.add()) {}
+        return capacity;
+    }
+
+    /** The same with as many connections. */
+    private static Capacity filled(int size) {
+        Capacity capacity = full(size);
+        for (int i = 0; i < size; i++) capacity.fill();
         return capacity;
     }
 
@@ -184,15 +215,29 @@ class CapacityTest {
     @Test
     void exactlyTheSurplusMustBeClaimed() throws Exception {
         for (int round = 0; round < ROUNDS; round++) {
-            Capacity capacity = full(LARGEST);
-            capacity.resize(3);
             boolean isClaim = round % 2 == 0;
+            Capacity capacity = isClaim ? filled(LARGEST) : full(LARGEST);
+            capacity.resize(3);
             int claimed = race(3, isClaim ? capacity::claim : capacity::withdraw);
             assertThat(claimed).isEqualTo(LARGEST - 3);
             assertThat(capacity.expected()).isEqualTo(isClaim ? LARGEST : 3);
             for (int i = 0; isClaim && i < claimed; i++) capacity.left();
             assertThat(capacity.expected()).isEqualTo(3);
         }
+    }
+
+    // A permit that waits for its connection leaves before a connection does: the server may refuse it anyway.
+    @Test
+    void permitsWithoutConnectionsMustLeaveFirst() {
+        Capacity capacity = full(LARGEST);
+        for (int i = 0; i < 4; i++) capacity.fill();
+        capacity.resize(3);
+        assertThat(capacity.claim()).as("the one connection that is too many").isTrue();
+        assertThat(capacity.claim()).isFalse();
+        for (int i = 0; i < LARGEST - 4; i++) assertThat(capacity.withdraw()).isTrue();
+        assertThat(capacity.withdraw()).isFalse();
+        capacity.left();
+        assertThat(capacity.expected()).isEqualTo(3);
     }
 
     // Several threads add permits, withhold them and bring them back: as many as there may be.
@@ -287,6 +332,14 @@ class CapacityTest {
             return isGone;
         }
 
+        /** The permit gets a connection, which is then one too many or not. */
+        private boolean fillAndClaim() {
+            capacity.fill();
+            boolean isClaimed = capacity.claim();
+            if (!isClaimed) capacity.empty();
+            return isClaimed;
+        }
+
         private void leave() {
             if (leaving.getAndUpdate(n -> Math.max(0, n - 1)) > 0) capacity.left();
         }
@@ -297,7 +350,7 @@ class CapacityTest {
                 case 1 -> capacity.suspend();
                 case 2, 3 -> capacity.resume();
                 case 4, 5 -> {
-                    if (with(capacity::claim)) leaving.incrementAndGet();
+                    if (with(this::fillAndClaim)) leaving.incrementAndGet();
                 }
                 case 6 -> with(capacity::withdraw);
                 case 7 -> with(capacity::withhold);
@@ -324,7 +377,7 @@ class CapacityTest {
             assertThat(capacity.hasSurplus()).isFalse();
             assertThat(capacity.effectiveSize()).isEqualTo(size);
             capacity.close();
-            while (with(capacity::claim)) capacity.left();
+            while (with(this::fillAndClaim)) capacity.left();
             assertThat(free).isEmpty();
             assertThat(capacity.expected()).isZero();
         }
