@@ -304,15 +304,28 @@ public final class Mutations {
                     "while (now >= aim.get().target) {"),
             new Mutation("claim without a compare-and-set", "Capacity", """
                     while (now > aim.get().target) {
-                    if (circulating.compareAndSet(now, now - 1)) return true;""", """
+                    if (filled.compareAndSet(now, now - 1)) {""", """
                     while (now > aim.get().target) {
                     Thread.yield();
-                    circulating.set(now - 1);
-                    if (now > 0) return true;"""),
+                    filled.set(now - 1);
+                    if (now > 0) {"""),
+            new Mutation(
+                    "withdraw a permit that has its connection",
+                    "Capacity",
+                    "while (now > Math.max(aim.get().target, filled.get())) {",
+                    "while (now > aim.get().target) {"),
+            new Mutation(
+                    "withdraw what is wanted",
+                    "Capacity",
+                    "while (now > Math.max(aim.get().target, filled.get())) {",
+                    "while (now > filled.get()) {"),
             new Mutation("claim and count nothing", "Capacity", "leaving.incrementAndGet();", ""),
             new Mutation("keep a claim that failed", "Capacity", """
-                    if (withdraw()) return true;
-                    leaving.decrementAndGet();""", "if (withdraw()) return true;"),
+                    now = filled.get();
+                    }
+                    leaving.decrementAndGet();""", """
+                    now = filled.get();
+                    }"""),
             new Mutation("a permit never leaves", "Capacity", """
                     void left() {
                     leaving.decrementAndGet();""", "void left() {"),
