@@ -160,6 +160,8 @@ class FullServerTest extends PoolTestBase {
         pool.resize(LIMIT + 1);
         load(pool, Duration.ofSeconds(1));
         assertThat(pool.stats().closed()).as("still more room than connections").isZero();
+        // An attempt that is on its way would take the place that becomes free.
+        Await.until("no attempt is on its way", () -> pool.stats().opening() == 0);
         pool.resize(LIMIT - 1);
         load(pool, Duration.ofSeconds(1));
         Await.until("one is closed", () -> pool.stats().closed() == 1);
