@@ -13,16 +13,13 @@ final class Capacity {
     // aim:         what the pool wants; its target is the size, or 0 when the pool is suspended or closed.
     //
     // filled:      those of the circulating that have an open connection. If there are too many permits, the others
-    // leave
-    //              first, so that no sound connection is closed for a permit without one.
+    //              leave first, so that no sound connection is closed for a permit without one.
     //
     // There is a surplus of connections while filled > target. A thread first claims one permit of it by
-    // compare-and-set, and
-    // only
-    // then closes a connection, so exactly as many are closed as must be.
+    // compare-and-set, and only then closes a connection, so exactly as many are closed as must be.
     // A permit is counted in its new place, THEN leaves its old one. So the sum is never too small, and no connection
-    // too
-    // many is opened. It may be too large for a moment, so a thread that moved a permit looks again afterwards.
+    // is opened that is one too many. The sum may be too large for a moment, so a thread that moved a permit looks
+    // again.
     private final AtomicInteger circulating = new AtomicInteger();
     private final AtomicInteger leaving = new AtomicInteger();
     private final AtomicInteger withheld = new AtomicInteger();

@@ -166,8 +166,7 @@ final class Connector {
             }
             // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
             // off its carrier; and a thread that waits for another thread's class initialisation, as at the start,
-            // would
-            // pin it.
+            // would pin it.
             Thread thread = threads.platformThread("connect", () -> connect(attempt, result));
             // Where the driver finds the socket factory.
             thread.setContextClassLoader(Connector.class.getClassLoader());

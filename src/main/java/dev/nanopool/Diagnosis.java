@@ -70,8 +70,7 @@ final class Diagnosis {
         if (reason == Reason.DATABASE_DOWN) return Verdict.DATABASE_DOWN;
         if (reason == Reason.DEADLOCK || deadlocks.isPartOfOne()) return Verdict.DEADLOCK;
         // No lease holds a connection, and yet there is none, because the server answers neither callers nor the pool.
-        // A
-        // caller that is refused at once has not waited for the server's answer.
+        // A caller that is refused at once has not waited for the server's answer.
         boolean hasWaited = reason != Reason.QUEUE_FULL || supply.lastFailure() != null;
         if (holders.isEmpty() && hasWaited && statistics.isPoolAtWork()) return Verdict.DATABASE_DOWN;
         for (PhysicalConnection connection : supply.connections()) {

@@ -1,36 +1,63 @@
 package dev.nanopool;
 
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /** The driver's statements that a lease has open and that its end closes. Thread-safe, because threads may share a client. */
 final class OpenStatements {
-    // Most leases have one at a time. A set has to hash it, which would cost more than the rest of the lease.
-    private final AtomicReference<@Nullable Statement> one = new AtomicReference<>();
-    private final Set<Statement> more = ConcurrentHashMap.newKeySet(4);
+    private static final VarHandle ONE;
+    private static final VarHandle MORE;
+
+    static {
+        try {
+            ONE = MethodHandles.lookup().findVarHandle(OpenStatements.class, "one", Statement.class);
+            MORE = MethodHandles.lookup().findVarHandle(OpenStatements.class, "more", Set.class);
+        } catch (ReflectiveOperationException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
+    // Most leases have one statement at a time. A set costs more than the rest of the lease, so the second one makes
+    // it.
+    private volatile @Nullable Statement one;
+    private volatile @Nullable Set<Statement> more;
 
     @SuppressWarnings("ReferenceEquality") // the same object is meant
     void add(Statement statement) {
-        Statement known = one.get();
-        if (known != statement && (known != null || !one.compareAndSet(null, statement))) more.add(statement);
+        Statement known = one;
+        if (known == statement || (known == null && ONE.compareAndSet(this, null, statement))) return;
+        more().add(statement);
+    }
+
+    @SuppressWarnings("unchecked") // a VarHandle knows no type arguments
+    private Set<Statement> more() {
+        Set<Statement> known = more;
+        if (known != null) return known;
+        Set<Statement> made = ConcurrentHashMap.newKeySet(4);
+        var before = (Set<Statement>) MORE.compareAndExchange(this, null, made);
+        return before == null ? made : before;
     }
 
     void remove(Statement statement) {
-        if (!one.compareAndSet(statement, null)) more.remove(statement);
+        if (ONE.compareAndSet(this, statement, null)) return;
+        Set<Statement> others = more;
+        if (others != null) others.remove(statement);
     }
 
     /** Closes what is still open. */
     void close(Consumer<Throwable> failed) {
-        Statement last = one.get();
-        if (last != null && one.compareAndSet(last, null)) close(last, failed);
-        if (more.isEmpty()) return;
-        for (Statement statement : more) close(statement, failed);
-        more.clear();
+        Statement last = one;
+        if (last != null && ONE.compareAndSet(this, last, null)) close(last, failed);
+        Set<Statement> others = more;
+        if (others == null) return;
+        for (Statement statement : others) close(statement, failed);
+        others.clear();
     }
 
     private static void close(Statement statement, Consumer<Throwable> failed) {

@@ -13,8 +13,7 @@ final class PoolThreads {
     private final String pool;
     private final Events events;
     // A thread is registered before it starts. It leaves as its last act; a platform thread is also visible until it
-    // has
-    // terminated, so the next thread to start removes it.
+    // has terminated, so the next thread to start removes it.
     private final Set<Thread> running = ConcurrentHashMap.newKeySet();
 
     PoolThreads(String pool, Events events) {

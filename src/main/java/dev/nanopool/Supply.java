@@ -28,8 +28,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class Supply {
     // A thread without a connection holds a Permit object; an open connection carries its permit. A permit moves on
-    // only
-    // after its socket is closed, so there are never more sockets than permits.
+    // only after its socket is closed, so there are never more sockets than permits.
     private final PoolConfig config;
     private final Connector connector;
     private final LeaseQueue<PhysicalConnection> queue;

@@ -277,8 +277,7 @@ class CapacityTest {
     }
 
     // The server refuses the only permit while the pool is resized again and again. A refusal that is taken back after
-    // the
-    // resize has cleared it must not count below zero, because the pool would then open more than its size.
+    // the resize has cleared it must not count below zero, because the pool would then open more than its size.
     @Test
     void withheldPermitsMustNotCountBelowZero() throws Exception {
         var capacity = new Capacity(1);

@@ -210,8 +210,7 @@ class EventsTest {
     }
 
     // Whatever the listener or a handler of the log throws, or both, the other sinks get the event, and the caller,
-    // which
-    // may be between a permit and its connection, does not see it.
+    // which may be between a permit and its connection, does not see it.
     @Test
     void sinkThatThrowsMustStopNeitherTheOthersNorTheCaller() throws Exception {
         List<Throwable> failures = List.of(

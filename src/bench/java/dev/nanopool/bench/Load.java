@@ -120,8 +120,7 @@ public final class Load {
         }
         int[] served = new int[threads];
         // By short-lived callers, and on all branches: a method that is compiled while a thread is in it, or turns out
-        // to be
-        // compiled with too little in mind, is interpreted by that thread to its end.
+        // to be compiled with too little in mind, is interpreted by that thread to its end.
         int fewLeases = Math.clamp(20_000 / threads, 1, 50);
         for (double end = System.nanoTime() + warmUp * 1e9; System.nanoTime() < end; ) {
             phase = phase == Phase.WARM_UP ? Phase.MEASURED : Phase.WARM_UP;

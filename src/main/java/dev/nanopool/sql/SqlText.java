@@ -58,8 +58,7 @@ public final class SqlText {
             return changes;
         }
         // The memory is full. An empty one takes its place, and the texts in use are back at once. A memory that kept
-        // its
-        // first texts would stay full of texts that are never sent again.
+        // its first texts would stay full of texts that are never sent again.
         Memory empty = new Memory();
         empty.add(sql, changes);
         memory = empty;

@@ -205,8 +205,7 @@ class FailoverTest extends PoolTestBase {
     }
 
     // Whatever the supplier of the credentials throws is an attempt that failed, and no permit is lost to it. What it
-    // says
-    // is not repeated: a secret may be in it.
+    // says is not repeated: a secret may be in it.
     @Test
     void errorOfTheCredentialsMustBeAFailedAttempt() throws Exception {
         onServer("DROP ROLE IF EXISTS rotating", "CREATE ROLE rotating LOGIN PASSWORD 'first'");

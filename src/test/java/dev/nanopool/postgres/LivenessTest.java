@@ -302,8 +302,7 @@ class LivenessTest extends PoolTestBase {
     }
 
     // What nothing can be seen of: the network swallows everything. The caller's deadline holds, and once the network
-    // is
-    // back, so is the pool.
+    // is back, so is the pool.
     @Test
     void blackHoleMustNotHoldCallersBeyondTheirDeadlineNorOutlastItself() throws Exception {
         FaultProxy proxy = proxy();

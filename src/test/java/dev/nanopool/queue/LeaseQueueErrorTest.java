@@ -159,8 +159,7 @@ class LeaseQueueErrorTest {
     }
 
     // The owner cannot take over a permit, for example because no thread can be started. The permit stays, the caller
-    // goes
-    // on waiting, and each look of the housekeeper tries once more.
+    // goes on waiting, and each look of the housekeeper tries once more.
     @Test
     void failedFillMustKeepThePermitAndBeTriedAgain() throws Exception {
         var failing = new AtomicBoolean(true);
@@ -263,8 +262,7 @@ class LeaseQueueErrorTest {
     }
 
     // Near the full stack, an item or a permit is refused before anything has changed: where the reserve is missing,
-    // `put`
-    // throws, although the little that it needs itself would be there.
+    // `put` throws, although the little that it needs itself would be there.
     @Test
     void putMustRefuseWhereTheStackIsNearlyFull() throws Exception {
         for (int i = 0; i < 50_000; i++) StackReserve.require(); // compiled from now on, so that its need is the same
@@ -406,8 +404,7 @@ class LeaseQueueErrorTest {
     }
 
     // An owner's Error or a full stack strikes while an item is handed over inside `give`: the item is idle, and not
-    // given
-    // back twice.
+    // given back twice.
     @Test
     void giveMustReturnNormallyIfTheOwnerFailsAfterwards() throws Exception {
         var queue = new LeaseQueue<String>(
@@ -430,10 +427,8 @@ class LeaseQueueErrorTest {
     }
 
     // Threads with small stacks recurse, and call the queue on every level on the way back from a StackOverflowError,
-    // where
-    // the stack is full at a different call each time. Other threads take and give normally. Afterwards every item is
-    // there
-    // once.
+    // where the stack is full at a different call each time. Other threads take and give normally. Afterwards every
+    // item is there once.
     @Test
     void fullStackAtAnyCallMustLoseNothing() throws Exception {
         var queue = new LeaseQueue<Object>(Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));

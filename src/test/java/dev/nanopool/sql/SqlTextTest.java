@@ -395,8 +395,7 @@ class SqlTextTest {
     }
 
     // An escape whose replacement leaves the other tokens as they are changes nothing. Any other one may change
-    // anything,
-    // because the driver sends another text than it was given.
+    // anything, because the driver sends another text than it was given.
     @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '^', textBlock = """
             SELECT {d '2020-01-01'}, {t'10:00:00'}, {ts '2020-01-01 10:00:00'} | -
@@ -677,8 +676,7 @@ class SqlTextTest {
     };
 
     // Any text is read to its end without failing; other blanks and comments between its tokens change nothing, nor
-    // does a
-    // memory; and a text of several statements leaves behind what these leave behind one by one.
+    // does a memory; and a text of several statements leaves behind what these leave behind one by one.
     @Timeout(120)
     @Test
     void randomTextMustBeJudgedByItsTokensAlone() {
@@ -730,8 +728,7 @@ class SqlTextTest {
     }
 
     // Any characters in any order are read to the end without failing; without a key word they change nothing, except
-    // that
-    // U&"..." may be any name, and take nothing away from the statement before them.
+    // that U&"..." may be any name, and take nothing away from the statement before them.
     @Timeout(120)
     @Test
     void randomCharactersMustBeReadToTheEnd() {
@@ -752,8 +749,7 @@ class SqlTextTest {
     }
 
     // However many texts there are and however long they are, the memory has at most its size, and a forgotten text
-    // gets the
-    // same answer again.
+    // gets the same answer again.
     @Test
     void memoryMustStayBoundedWhateverTheNumberAndLengthOfTexts() {
         for (int length : new int[] {0, 200, SqlText.LONGEST_REMEMBERED - 40}) {
