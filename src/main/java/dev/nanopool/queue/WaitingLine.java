@@ -51,10 +51,12 @@ final class WaitingLine {
      * keeps the item.
      */
     boolean handOver(Object item) {
-        for (Waiter waiter = waiters.peek(); waiter != null; waiter = waiters.peek()) {
+        for (Iterator<Waiter> line = waiters.iterator(); line.hasNext(); ) {
+            Waiter waiter = line.next();
             boolean isAnswered = waiter.answer(item);
             try {
-                wakeAndRemove(waiter);
+                waiter.wake();
+                line.remove(); // for free; remove(waiter) walks the whole line if another thread was faster
             } catch (RuntimeException | Error e) {
                 if (!isAnswered) throw e;
                 hasUnwoken = true; // a mere write, because there may be neither stack nor memory for a call
@@ -117,10 +119,5 @@ final class WaitingLine {
         } finally {
             if (!isDone) hasUnwoken = true;
         }
-    }
-
-    private void wakeAndRemove(Waiter waiter) {
-        waiter.wake();
-        waiters.remove(waiter);
     }
 }
