@@ -23,8 +23,8 @@ final class OpenStatements {
         }
     }
 
-    // Most leases have one statement at a time. A set costs more than the rest of the lease, so the second one makes
-    // it.
+    // Most leases have one statement at a time. A set costs more than the rest of the lease, so only a second statement
+    // makes one.
     private volatile @Nullable Statement one;
     private volatile @Nullable Set<Statement> more;
 

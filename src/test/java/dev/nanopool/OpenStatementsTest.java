@@ -2,11 +2,14 @@ package dev.nanopool;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.nanopool.testkit.Threads;
 import java.lang.reflect.Proxy;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CyclicBarrier;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 class OpenStatementsTest {
@@ -57,5 +60,33 @@ class OpenStatementsTest {
         statements.add(third);
         statements.close(failures::add);
         assertThat(closed).containsExactlyInAnyOrder("second", "third");
+    }
+
+    // Threads that share a client open their statements at the same time: none is forgotten, although only one thread
+    // makes the set. The threads walk along the same leases side by side, so that they meet in many of them.
+    @Test
+    void statementsOfSeveralThreadsMustAllBeClosed() throws Exception {
+        Statement first = statement("first", false);
+        List<Statement> others = List.of(statement("second", false), statement("third", false));
+        for (int round = 0; round < 100; round++) {
+            List<OpenStatements> leases =
+                    Stream.generate(OpenStatements::new).limit(1_000).toList();
+            leases.forEach(lease -> lease.add(first));
+            var start = new CyclicBarrier(others.size());
+            var threads = new Threads();
+            for (Statement other : others) {
+                threads.start(() -> {
+                    start.await();
+                    for (OpenStatements lease : leases) lease.add(other);
+                });
+            }
+            threads.join();
+            for (OpenStatements lease : leases) {
+                closed.clear();
+                lease.close(failures::add);
+                assertThat(closed).containsExactlyInAnyOrder("first", "second", "third");
+            }
+        }
+        assertThat(failures).isEmpty();
     }
 }
