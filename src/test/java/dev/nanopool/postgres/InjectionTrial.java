@@ -6,6 +6,7 @@ import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolListener;
 import dev.nanopool.TestAccess;
 import dev.nanopool.TlsMode;
+import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.EmbeddedServer;
 import dev.nanopool.testkit.InjectingLoader.Trial;
 import dev.nanopool.testkit.Injection;
@@ -22,8 +23,6 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -233,10 +232,7 @@ public final class InjectionTrial implements Trial {
 
     /** Until a thread executes a statement of that client, or 0.1 s are over. */
     private static void awaitInside(Connection client) throws Exception {
-        long deadline = System.nanoTime() + 100_000_000;
-        while (!TestAccess.isInside(client).getAsBoolean() && System.nanoTime() < deadline) {
-            TimeUnit.MILLISECONDS.sleep(1);
-        }
+        Await.atMost(Duration.ofMillis(100), TestAccess.isInside(client));
     }
 
     private void closeWhileInside() throws Exception {
@@ -304,10 +300,7 @@ public final class InjectionTrial implements Trial {
     }
 
     private void awaitPending(int callers) throws InterruptedException {
-        long deadline = System.nanoTime() + 30_000_000;
-        while (pool().stats().pending() < callers && System.nanoTime() < deadline) {
-            TimeUnit.MILLISECONDS.sleep(1);
-        }
+        Await.atMost(Duration.ofMillis(30), () -> pool().stats().pending() >= callers);
     }
 
     private void exhaust() throws Exception {
@@ -352,11 +345,11 @@ public final class InjectionTrial implements Trial {
     private void forget() throws Exception {
         long leaked = pool().stats().leaked();
         start(this::useAndForget).join(PATIENCE); // the lease's thread has ended, which is suspicious
-        long deadline = System.nanoTime() + 300_000_000;
-        while (pool().stats().active() > 0 && System.nanoTime() < deadline) {
-            TimeUnit.MILLISECONDS.sleep(20);
+        Await.atMost(Duration.ofMillis(300), () -> {
             System.gc();
-        }
+            Await.pause(Duration.ofMillis(20)); // the housekeeper looks meanwhile
+            return pool().stats().active() == 0;
+        });
         if (leaked > pool().stats().leaked()) throw new IllegalStateException("bug: the count went down");
     }
 
@@ -384,8 +377,8 @@ public final class InjectionTrial implements Trial {
     }
 
     /** Gives the housekeeper time for a look at everything. */
-    private static void awaitRound() throws InterruptedException {
-        boolean unused = new CountDownLatch(1).await(80, TimeUnit.MILLISECONDS);
+    private static void awaitRound() {
+        Await.pause(Duration.ofMillis(80));
     }
 
     @Override
