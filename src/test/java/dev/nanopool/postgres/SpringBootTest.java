@@ -7,6 +7,7 @@ import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.TestServer;
 import java.net.URI;
 import java.sql.Connection;
+import java.util.Objects;
 import javax.sql.DataSource;
 import org.junit.jupiter.api.Test;
 import org.springframework.boot.autoconfigure.AutoConfigurations;
@@ -16,10 +17,11 @@ import org.springframework.boot.test.context.runner.ApplicationContextRunner;
 
 /** Spring Boot makes the data source by its own auto-configuration. */
 class SpringBootTest extends PoolTestBase {
-    /** What Spring Boot learns from a container of Testcontainers. */
+    /** What Spring Boot learns from a container of Testcontainers: credentials, and a URL without them. */
     private static final class DetailsOfAContainer implements JdbcConnectionDetails {
         private final URI url = URI.create(TestServer.url());
-        private final String[] user = url.getUserInfo().split(":", 2);
+        private final String[] user = Objects.requireNonNullElse(url.getUserInfo(), System.getProperty("user.name"))
+                .split(":", 2);
 
         @Override
         public String getUsername() {
@@ -33,7 +35,9 @@ class SpringBootTest extends PoolTestBase {
 
         @Override
         public String getJdbcUrl() {
-            return "jdbc:postgresql://%s:%d%s?loggerLevel=OFF".formatted(url.getHost(), url.getPort(), url.getPath());
+            String more = url.getRawQuery() == null ? "" : "&" + url.getRawQuery();
+            return "jdbc:postgresql://%s:%d%s?loggerLevel=OFF%s"
+                    .formatted(url.getHost(), url.getPort(), url.getRawPath(), more);
         }
     }
 
