@@ -52,8 +52,8 @@ final class PoolThreads {
         boolean started = false;
         running.add(thread);
         try {
-            thread.start(); // nothing may follow, because the task runs, and a caller that sees a failure would run
-            // it again
+            // Nothing that can fail may follow, because a caller that sees a failure would run the task again.
+            thread.start();
             started = true;
         } finally {
             if (!started) running.remove(thread);

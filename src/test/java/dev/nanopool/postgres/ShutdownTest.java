@@ -113,7 +113,9 @@ class ShutdownTest extends PoolTestBase {
                                 SQLException.class,
                                 e -> assertThat(e.getSQLState())
                                         .as("before its turn or its query, or in the midst of it")
-                                        .isIn("08003", "55000", "08006", "57014")); // the cut cancels the query
+                                        // The cut closes the socket and cancels the query. The JDK lets a thread
+                                        // that wakes up late still read the server's answer to the cancel: 57014.
+                                        .isIn("08003", "55000", "08006", "57014"));
             });
             Await.until("somebody waits", () -> pool.stats().pending() == 1);
             try (var stopwatch = Stopwatch.start()) {

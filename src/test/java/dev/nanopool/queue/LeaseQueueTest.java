@@ -269,7 +269,7 @@ class LeaseQueueTest {
     }
 
     // A million borrows with random deadlines and interrupts at the moment of hand-off: no item is lost, none is held
-    // by two, nobody stays parked. The seed is printed.
+    // by two, and no thread stays parked. The seed is printed.
     @Test
     void noItemMustBeLostOrSharedUnderRandomTimeoutsAndInterrupts() throws Exception {
         int size = 4;
