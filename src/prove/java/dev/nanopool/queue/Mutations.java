@@ -554,6 +554,8 @@ public final class Mutations {
                 "execute",
                 "--disable-banner",
                 "--include-engine=junit-jupiter", // no other needs to run, or can, in this directory
+                // A thread that is stranded for ever must not outlast the check.
+                "--config=junit.jupiter.execution.timeout.lifecycle.method.default=1m",
                 "--select-class=dev.nanopool.queue.LeaseQueueErrorTest",
                 "--select-class=dev.nanopool.queue.LeaseQueueModelTest"),
         STRESS(
