@@ -97,12 +97,8 @@ final class Audit {
                 if (taken.size() > supply.size()) break;
             }
             taken.forEach(quiet::remove);
-            for (PhysicalConnection next = taken.peek(); next != null; next = taken.peek()) {
-                supply.give(next);
-                taken.remove();
-            }
         } finally {
-            taken.forEach(PhysicalConnection::abandon); // something was thrown
+            supply.giveBack(taken);
         }
     }
 }

@@ -1,6 +1,7 @@
 package dev.nanopool;
 
 import dev.nanopool.Fate.Fact;
+import dev.nanopool.queue.StackReserve;
 import dev.nanopool.sql.Change;
 import java.sql.SQLException;
 import java.sql.SQLTimeoutException;
@@ -15,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * caller takes another connection meanwhile. Thread-safe, never blocks.
  */
 final class Checks {
-    private static final long TRUSTED_NANOS = Duration.ofMillis(500).toNanos(); // idle for less: not looked at
+    private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // idle for less: not looked at
     private static final long ASKED_NANOS = Duration.ofSeconds(30).toNanos(); // idle for more: the server is asked
     private static final long SECOND_NANOS = Duration.ofSeconds(1).toNanos();
 
@@ -80,33 +81,42 @@ final class Checks {
 
     /** Whether an idle connection, in the hand of the caller, can be lent without a look. */
     boolean isTrusted(PhysicalConnection connection) {
-        return clock.coarseNanos() - connection.idleNanos() < TRUSTED_NANOS && !suspicion.covers(connection);
+        long idleNanos = connection.idleNanos();
+        return clock.coarseNanos() - idleNanos < TRUSTED_NANOS
+                && !suspicion.distrusts(idleNanos)
+                && !suspicion.covers(connection);
     }
 
-    /** Looks at a connection that is to be lent to a caller that waits; null: it was discarded or is being validated. */
+    /** Looks at a connection that is to be lent, unless it is trusted; null: it was discarded or is being validated. */
     @Nullable
-    PhysicalConnection inspected(PhysicalConnection connection) {
-        boolean mustBeAsked =
-                clock.coarseNanos() - connection.idleNanos() > ASKED_NANOS || suspicion.covers(connection);
-        return inspected(connection, mustBeAsked ? Fact.SUSPECT.bit() : 0);
+    PhysicalConnection usable(PhysicalConnection connection) {
+        return usable(connection, true);
     }
 
     /** The same for a caller that cannot wait for the server's answer: what looks alive is taken. */
     @Nullable
-    PhysicalConnection inspectedAtOnce(PhysicalConnection connection) {
-        return inspected(connection, 0);
+    PhysicalConnection usableAtOnce(PhysicalConnection connection) {
+        return usable(connection, false);
     }
 
-    private @Nullable PhysicalConnection inspected(PhysicalConnection connection, int known) {
+    private @Nullable PhysicalConnection usable(PhysicalConnection connection, boolean canWait) {
         boolean decided = false;
         try {
-            int facts = known | connection.session().facts() | peeked(connection.session(), true);
+            int facts = isTrusted(connection) ? 0 : looked(connection, canWait);
             if (facts != 0) decide(connection, facts, null);
             decided = true;
             return facts == 0 ? connection : null;
         } finally {
-            if (!decided) connection.abandon();
+            if (!decided) connection.abandoned = true;
         }
+    }
+
+    private int looked(PhysicalConnection connection, boolean canWait) {
+        StackReserve.requireMuch(); // a channel would stay locked
+        boolean mustBeAsked = canWait
+                && (clock.coarseNanos() - connection.idleNanos() > ASKED_NANOS || suspicion.covers(connection));
+        int known = mustBeAsked ? Fact.SUSPECT.bit() : 0;
+        return known | connection.session().facts() | peeked(connection.session(), true);
     }
 
     /** @param asks whether the server is asked if the socket cannot be looked at */
@@ -115,7 +125,7 @@ final class Checks {
         return switch (session.peek()) {
             case QUIET -> 0;
             case DATA -> Fact.SUSPECT.bit();
-            case GONE -> Fact.LOST.bit();
+            case GONE -> (session.hasFarewell() ? Fact.SUSPECT : Fact.LOST).bit(); // its answer is the reason
             case IN_USE -> Fact.BUSY.bit();
         };
     }
@@ -130,7 +140,7 @@ final class Checks {
             decide(connection, facts | session.facts() | peeked(session, false) | standing(connection), null);
             decided = true;
         } finally {
-            if (!decided) connection.abandon();
+            if (!decided) connection.abandoned = true;
         }
     }
 
@@ -177,7 +187,7 @@ final class Checks {
             decide(connection, connection.session().facts() | standing(connection) | Fact.CHANGED.bit(), null);
             decided = true;
         } finally {
-            if (!decided) connection.abandon();
+            if (!decided) connection.abandoned = true;
         }
     }
 
@@ -217,6 +227,7 @@ final class Checks {
     }
 
     private void close(PhysicalConnection connection, Fact why) {
+        if (why == Fact.LOST || why == Fact.SERVER_TIMEOUT) suspicion.distrust();
         if (why == Fact.LOST) lost(connection);
         if (why == Fact.WRONG_ROLE) suspicion.raise("the server has changed its role", supply.connections());
         supply.discard(connection, why);
@@ -225,9 +236,10 @@ final class Checks {
     /** One lost connection is one; two within a second, or a crash, mean that others may be lost, too. */
     private void lost(PhysicalConnection connection) {
         Session session = connection.session();
-        boolean isExpected = suspicion.covers(connection);
-        events.happened(new Event.Lost(session.backendPid(), session.failure(), isExpected));
-        if (isExpected) return;
+        var lost = new Event.Lost(session.backendPid(), session.failure());
+        events.happened(lost);
+        if (suspicion.covers(connection)) return; // one line tells of all
+        supply.outage().warn(new Event.Unexplained(lost.line()));
         long now = Clock.nanoTime();
         if (now - lostNanos.getAndSet(now) < SECOND_NANOS) {
             suspicion.raise("several connections lost at once", supply.connections());
@@ -287,7 +299,7 @@ final class Checks {
             decide(connection, facts | standing(connection), null);
             decided = true;
         } finally {
-            if (!decided) connection.abandon();
+            if (!decided) connection.abandoned = true;
         }
     }
 

@@ -1,23 +1,51 @@
 package dev.nanopool;
 
+import java.util.concurrent.atomic.AtomicLong;
+
 /** The pool's time, in nanoseconds since the JVM loaded this class: never negative, so that times compare by {@code <}. */
 final class Clock {
     private static final long START_NANOS = System.nanoTime();
+    private static final long ASLEEP = -1;
+    private static final long JUMP_MILLIS = 5_000;
 
-    // Reading the exact time costs more than the rest of a lease: where 0.1 s will do, this one is read.
-    private volatile long coarseNanos;
+    // Reading the exact time costs more than the rest of a lease. While leases come and go, the housekeeper writes the
+    // time here a hundred times a second. In a quiet pool it sleeps longer, and the few readers take the exact time.
+    private volatile long coarseNanos = ASLEEP;
+
+    private final AtomicLong wallOffsetMillis = new AtomicLong(Long.MIN_VALUE); // of the wall clock against this one
 
     static long nanoTime() {
         return System.nanoTime() - START_NANOS;
     }
 
-    /** The time to within 0.1 s. */
+    /** The time to within 10 ms, if the housekeeper is not held up. */
     long coarseNanos() {
-        return coarseNanos;
+        long now = coarseNanos;
+        return now == ASLEEP ? nanoTime() : now;
     }
 
-    /** For the housekeeper, ten times a second. */
+    /** For the housekeeper. */
     void tick(long nanos) {
         coarseNanos = nanos;
+    }
+
+    /**
+     * Whether the wall clock has jumped against this one by more than five seconds since the last call, as it does when the
+     * machine was asleep. For the housekeeper.
+     */
+    boolean hasJumped(long nanos, long wallMillis) {
+        long now = wallMillis - nanos / 1_000_000;
+        long before = wallOffsetMillis.getAndSet(now);
+        return before != Long.MIN_VALUE && Math.abs(now - before) > JUMP_MILLIS;
+    }
+
+    /** For tests, in the time between two looks of the housekeeper. */
+    void shiftWallClock(long millis) {
+        wallOffsetMillis.addAndGet(-millis);
+    }
+
+    /** The housekeeper will not tick soon. */
+    void sleep() {
+        coarseNanos = ASLEEP;
     }
 }

@@ -8,6 +8,8 @@ public enum CloseReason {
     CUT("cut off by the pool's close"),
     /** It broke: the server ended it, the network failed, or the driver closed it. */
     LOST("connection lost"),
+    /** The server ended the session by a timeout of its own: {@code idle_session_timeout} and the like. */
+    SERVER_TIMEOUT("ended by a timeout of the server"),
     /** An interrupt of the thread that used it closed its socket. */
     INTERRUPTED("closed by interrupt"),
     /** The client called {@code abort}. */

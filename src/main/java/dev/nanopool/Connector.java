@@ -9,14 +9,17 @@ import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.sql.SQLTransientConnectionException;
 import java.sql.Statement;
+import java.time.Duration;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.Driver;
@@ -27,18 +30,21 @@ import org.postgresql.core.ServerVersion;
 /** Opens connections: URL, TLS, credentials, deadline. Thread-safe; blocks for {@code connectTimeout} at most. */
 final class Connector {
     private static final Driver DRIVER = new Driver();
+    // In which an attempt that was given up ends.
+    private static final long GIVEN_UP_NANOS = Duration.ofMillis(100).toNanos();
 
     private final PoolConfig config;
     private final PoolThreads threads;
     private final Closing closing;
     private final String url;
     private final Properties properties = new Properties();
-    private final AtomicInteger attempts = new AtomicInteger(); // threads that have not ended
+    private final Semaphore attempts; // for the threads that ask for credentials, until they have ended
 
     Connector(PoolConfig config, PoolThreads threads, Closing closing) {
         this.config = config;
         this.threads = threads;
         this.closing = closing;
+        this.attempts = new Semaphore(config.connectParallelism);
         this.url = "jdbc:postgresql://"
                 + config.url.hosts.stream().map(Object::toString).collect(Collectors.joining(","))
                 + "/"
@@ -48,6 +54,8 @@ final class Connector {
         set(PGProperty.ASSUME_MIN_SERVER_VERSION, "12");
         set(PGProperty.GSS_ENC_MODE, "disable");
         set(PGProperty.TCP_KEEP_ALIVE, "true");
+        // Two seconds, so that the pool can close while the server is out of reach.
+        set(PGProperty.CANCEL_SIGNAL_TIMEOUT, "2");
         set(PGProperty.APPLICATION_NAME, config.name);
         properties.putAll(config.url.properties);
         properties.putAll(config.driverProperties);
@@ -106,91 +114,207 @@ final class Connector {
     }
 
     /**
-     * Opens a connection on a thread of its own; when the deadline has passed its socket is closed under it. The driver's
-     * exceptions pass unchanged.
+     * The user and the password, asked for on the calling thread; interrupts it when {@code connectTimeout} has passed.
+     *
+     * @throws SQLException if they could not be had; SQLState 08001
      */
-    Opened open() throws SQLException {
-        var attempt = new PoolSocketFactory.Attempt();
-        var result = new CompletableFuture<Opened>();
-        Thread thread = begin(attempt, result);
-        boolean isTaken = false;
-        try (Registration registered = closing.onClose(() -> result.completeExceptionally(closedException()))) {
-            Opened opened = result.get(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
-            isTaken = true;
-            return opened;
-        } catch (ExecutionException e) {
-            Throwable cause = Objects.requireNonNull(e.getCause());
-            if (cause instanceof SQLException drivers) throw drivers;
-            // Not its message: it comes from the supplier of the credentials, perhaps with one in it.
-            String what = config.name + ": opening a connection failed: "
-                    + cause.getClass().getName();
-            throw new SQLException(what, Failures.UNABLE_TO_CONNECT, cause);
-        } catch (TimeoutException e) {
-            throw new SQLTransientConnectionException(
-                    "%s: no connection to %s within %d ms (connectTimeout)"
-                            .formatted(config.name, config.url.hosts, config.connectTimeout.toMillis()),
-                    Failures.UNABLE_TO_CONNECT);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new SQLException(
-                    config.name + ": interrupted while opening a connection", Failures.CONNECTION_EXCEPTION, e);
+    Credentials credentialsHere() throws SQLException {
+        Thread caller = Thread.currentThread();
+        var isOver = new CountDownLatch(1);
+        var isLate = new AtomicBoolean();
+        Thread alarm = threads.platformThread("connect", () -> {
+            if (isOverInTime(isOver)) return;
+            isLate.set(true);
+            caller.interrupt();
+        });
+        threads.start(alarm);
+        try {
+            return credentials();
+        } catch (RuntimeException | Error e) {
+            throw isLate.get() ? noCredentials(e) : asSQLException(e);
         } finally {
-            if (!isTaken) giveUp(attempt, result, thread);
+            isOver.countDown();
+            boolean isInterrupted = awaitEnd(alarm);
+            if (isInterrupted && !isLate.get()) caller.interrupt(); // else it was the alarm
         }
     }
 
-    /** No thread waits for the attempt any longer. */
-    private void giveUp(PoolSocketFactory.Attempt attempt, CompletableFuture<Opened> result, Thread thread) {
+    private boolean isOverInTime(CountDownLatch isOver) {
         try {
-            // A connection that arrives before this line has no owner.
-            if (!result.completeExceptionally(closedException()) && !result.isCompletedExceptionally())
-                abortLate(result.join());
-        } finally {
-            attempt.cut();
-            thread.interrupt(); // it may wait for the credentials
+            return isOver.await(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
+        } catch (InterruptedException e) {
+            throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
         }
+    }
+
+    /** Waits until the thread has ended, which it does at once. Answers whether the calling thread was interrupted. */
+    private static boolean awaitEnd(Thread thread) {
+        boolean wasInterrupted = Thread.interrupted();
+        while (thread.isAlive()) {
+            try {
+                thread.join();
+            } catch (InterruptedException e) {
+                wasInterrupted = true;
+            }
+        }
+        return Thread.interrupted() || wasInterrupted;
+    }
+
+    private Credentials credentials() {
+        return config.credentials.get();
     }
 
     /**
-     * Starts the thread of an attempt, unless as many earlier ones hang as may run at a time: in the supplier of the
-     * credentials, or in a name look-up, where nothing can end them.
+     * Begins to open a connection on a thread of its own. Blocks for 0.1 s at most, while an attempt ends that was given up.
+     *
+     * @param credentials the user and the password; null: that thread asks for them
+     * @throws SQLException if as many earlier attempts hang as may run at a time: in the supplier of the credentials, or in a
+     *     name look-up, where nothing can end them
      */
-    private Thread begin(PoolSocketFactory.Attempt attempt, CompletableFuture<Opened> result) throws SQLException {
+    Pending begin(@Nullable Credentials credentials) throws SQLException, InterruptedException {
+        if (credentials == null) enter();
         boolean begun = false;
         try {
-            if (attempts.incrementAndGet() > config.connectParallelism) {
-                throw new SQLTransientConnectionException(
-                        "%s: %d earlier attempts to connect still hang, in the supplier of the credentials or in a name look-up"
-                                .formatted(config.name, config.connectParallelism),
-                        Failures.UNABLE_TO_CONNECT);
-            }
-            // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
-            // off its carrier; and a thread that waits for another thread's class initialisation, as at the start,
-            // would pin it.
-            Thread thread = threads.platformThread("connect", () -> connect(attempt, result));
-            // Where the driver finds the socket factory.
-            thread.setContextClassLoader(Connector.class.getClassLoader());
-            threads.start(thread);
+            var pending = new Pending(credentials);
+            pending.start();
             begun = true;
-            return thread;
+            return pending;
         } finally {
-            if (!begun) {
-                attempts.decrementAndGet();
-                attempt.end();
-            }
+            if (!begun) leave(credentials);
         }
     }
 
-    private void connect(PoolSocketFactory.Attempt attempt, CompletableFuture<Opened> result) {
+    private void enter() throws SQLException, InterruptedException {
+        if (!attempts.tryAcquire(GIVEN_UP_NANOS, TimeUnit.NANOSECONDS)) {
+            throw new SQLTransientConnectionException(
+                    "%s: %d earlier attempts to connect still hang, in the supplier of the credentials or in a name look-up"
+                            .formatted(config.name, config.connectParallelism),
+                    Failures.UNABLE_TO_CONNECT);
+        }
+    }
+
+    private void leave(@Nullable Credentials given) {
+        if (given == null) attempts.release();
+    }
+
+    /** An attempt under way. When its deadline has passed, its socket is closed under it. */
+    final class Pending {
+        private final PoolSocketFactory.Attempt attempt =
+                new PoolSocketFactory.Attempt(candidates(), config.connectTimeout);
+        private final long beganNanos = Clock.nanoTime();
+        private final CompletableFuture<Opened> result = new CompletableFuture<>();
+        private final Thread thread;
+
+        private Pending(@Nullable Credentials given) {
+            // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
+            // off its carrier; and a thread that waits for another thread's class initialisation would pin it.
+            this.thread = threads.platformThread("connect", () -> connect(attempt, given, result));
+            // Where the driver finds the socket factory.
+            thread.setContextClassLoader(Connector.class.getClassLoader());
+        }
+
+        private void start() {
+            boolean started = false;
+            try {
+                threads.start(thread);
+                started = true;
+            } finally {
+                if (!started) attempt.end();
+            }
+        }
+
+        long beganNanos() {
+            return beganNanos;
+        }
+
+        /**
+         * Whether the supplier of the credentials waits for what the calling thread holds: it has given no answer for that
+         * time, and the calling thread initialises a class, or the supplier waits for a monitor.
+         */
+        boolean waitsForThisThread(Duration patience) throws InterruptedException {
+            try {
+                awaitBegin(Math.min(patience.toNanos(), config.connectTimeout.toNanos() / 2));
+            } catch (ExecutionException e) {
+                return false; // await() throws it
+            } catch (TimeoutException e) {
+                return PoolThreads.isInitialising(Thread.currentThread()) || thread.getState() == Thread.State.BLOCKED;
+            }
+            return false;
+        }
+
+        /** The attempt's thread may not go on before the calling thread does, so that a closing pool does not wait for it. */
+        void leaveBehind() {
+            giveUp();
+            threads.leaveBehind(thread);
+        }
+
+        /** The attempt is of no use, whatever comes of it. Does not block. */
+        void giveUp() {
+            try {
+                // A connection that has come meanwhile has no owner.
+                if (!result.completeExceptionally(closedException()) && !result.isCompletedExceptionally())
+                    abortLate(result.join());
+            } finally {
+                attempt.cut();
+                thread.interrupt(); // it may wait for the credentials
+            }
+        }
+
+        /** Blocks until the connection is open; the driver's exceptions pass unchanged. */
+        Opened await() throws SQLException {
+            SQLException failure = null;
+            boolean isTaken = false;
+            try (Registration registered = closing.onClose(() -> result.completeExceptionally(closedException()))) {
+                while (failure == null) {
+                    long left = attempt.leftNanos();
+                    try {
+                        if (attempt.begun().isDone() || result.isDone()) {
+                            Opened opened = result.get(Math.min(left, attempt.shareNanos()), TimeUnit.NANOSECONDS);
+                            isTaken = true;
+                            return opened;
+                        }
+                        awaitBegin(left);
+                    } catch (TimeoutException e) {
+                        if (attempt.leftNanos() > 0) attempt.giveUpHost();
+                        else failure = tooLate();
+                    }
+                }
+            } catch (ExecutionException e) {
+                failure = asSQLException(Objects.requireNonNull(e.getCause()));
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                failure = new SQLException(
+                        config.name + ": interrupted while opening a connection", Failures.CONNECTION_EXCEPTION, e);
+            } finally {
+                if (!isTaken) giveUp();
+            }
+            throw failure;
+        }
+
+        private void awaitBegin(long nanos) throws ExecutionException, InterruptedException, TimeoutException {
+            var unused = CompletableFuture.anyOf(result, attempt.begun()).get(nanos, TimeUnit.NANOSECONDS);
+        }
+
+        private SQLException tooLate() {
+            if (!attempt.begun().isDone()) return noCredentials(null);
+            return new SQLTransientConnectionException(
+                    "%s: no connection to %s within %d ms (connectTimeout)"
+                            .formatted(config.name, config.url.hosts, config.connectTimeout.toMillis()),
+                    Failures.UNABLE_TO_CONNECT);
+        }
+    }
+
+    private void connect(
+            PoolSocketFactory.Attempt attempt, @Nullable Credentials given, CompletableFuture<Opened> result) {
         Opened opened = null;
         Throwable failure = null;
         try {
-            opened = open(attempt);
+            opened = open(attempt, given);
         } catch (Throwable e) {
             failure = e;
         }
         attempt.end();
-        attempts.decrementAndGet(); // before the result is known, so that the next attempt does not count this one
+        leave(given); // before the result is known, so that the next attempt does not count this one
         if (failure != null) result.completeExceptionally(failure);
         else if (!result.complete(opened)) abortLate(Objects.requireNonNull(opened));
     }
@@ -203,18 +327,37 @@ final class Connector {
         }
     }
 
+    private SQLException noCredentials(@Nullable Throwable cause) {
+        return new SQLTransientConnectionException(
+                "%s: no credentials from their supplier within %d ms (connectTimeout)"
+                        .formatted(config.name, config.connectTimeout.toMillis()),
+                Failures.UNABLE_TO_CONNECT,
+                cause);
+    }
+
+    /** Without the message of what the supplier of the credentials threw, which may hold a secret. */
+    private SQLException asSQLException(Throwable cause) {
+        if (cause instanceof SQLException drivers) return drivers;
+        String what = config.name + ": opening a connection failed: "
+                + cause.getClass().getName();
+        return new SQLException(what, Failures.UNABLE_TO_CONNECT, cause);
+    }
+
     private SQLException closedException() {
         return new SQLNonTransientConnectionException(
                 config.name + ": the pool is closed", Failures.CONNECTION_DOES_NOT_EXIST);
     }
 
-    private Opened open(PoolSocketFactory.Attempt attempt) throws SQLException {
+    private Opened open(PoolSocketFactory.Attempt attempt, @Nullable Credentials given) throws SQLException {
+        Credentials credentials = given == null ? credentials() : given;
         Properties login = new Properties();
         login.putAll(properties);
         if (login.putIfAbsent(PGProperty.SOCKET_FACTORY.getName(), PoolSocketFactory.class.getName()) == null) {
             login.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), attempt.key());
+        } else {
+            attempt.begun().complete(null); // no socket of a foreign factory tells it
         }
-        BaseConnection connection = login(login);
+        BaseConnection connection = login(attempt, login, credentials);
         PeekableSocket socket = attempt.end();
         try {
             boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
@@ -251,20 +394,36 @@ final class Connector {
         }
     }
 
-    /** Logs in. A password that has been changed meanwhile is asked for once more. */
-    private BaseConnection login(Properties login) throws SQLException {
-        Credentials credentials = config.credentials.get();
-        try {
-            return login(login, credentials);
-        } catch (SQLException e) {
-            if (!Failures.INVALID_PASSWORD.equals(e.getSQLState())) throw e;
-            Credentials fresh = config.credentials.get();
-            if (fresh.equals(credentials)) throw e;
-            return login(login, fresh);
+    /** Logs in; once more from the first host if a host was given up just when it let the driver in. */
+    private BaseConnection login(PoolSocketFactory.Attempt attempt, Properties login, Credentials credentials)
+            throws SQLException {
+        while (true) {
+            try {
+                BaseConnection connection = loginTwice(attempt, login, credentials);
+                if (attempt.loggedIn()) return connection;
+                connection.abort(Runnable::run);
+            } catch (SQLException e) {
+                if (!attempt.isHostGivenUp() || attempt.leftNanos() <= 0) throw e;
+            }
+            attempt.beginAgain();
         }
     }
 
-    private BaseConnection login(Properties login, Credentials credentials) throws SQLException {
+    /** Logs in. A password that has been changed meanwhile is asked for once more. */
+    private BaseConnection loginTwice(PoolSocketFactory.Attempt attempt, Properties login, Credentials credentials)
+            throws SQLException {
+        try {
+            return loginOnce(login, credentials);
+        } catch (SQLException e) {
+            if (!Failures.INVALID_PASSWORD.equals(e.getSQLState())) throw e;
+            Credentials fresh = credentials();
+            if (fresh.equals(credentials)) throw e;
+            attempt.beginAgain();
+            return loginOnce(login, fresh);
+        }
+    }
+
+    private BaseConnection loginOnce(Properties login, Credentials credentials) throws SQLException {
         login.setProperty(PGProperty.USER.getName(), credentials.user());
         login.remove(PGProperty.PASSWORD.getName());
         // An empty password is one only if it was given: the driver looks elsewhere for one that was not.
@@ -280,6 +439,16 @@ final class Connector {
 
     /** The servers that the connections may belong to. */
     ServerRole role() {
-        return ServerRole.of(properties.getProperty(PGProperty.TARGET_SERVER_TYPE.getName()));
+        return ServerRole.of(targetServerType());
+    }
+
+    private String targetServerType() {
+        return properties.getProperty(PGProperty.TARGET_SERVER_TYPE.getName(), "any");
+    }
+
+    /** How many hosts the driver tries at most: for a preference it tries all of them, then all of them in any role. */
+    private int candidates() {
+        int hosts = config.url.hosts.size();
+        return targetServerType().toLowerCase(Locale.ROOT).startsWith("prefer") ? 2 * hosts : hosts;
     }
 }

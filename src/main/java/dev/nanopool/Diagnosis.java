@@ -5,6 +5,7 @@ import dev.nanopool.PoolExhaustedException.Verdict;
 import dev.nanopool.Supply.OpenFailure;
 import dev.nanopool.queue.RefusedException;
 import dev.nanopool.queue.RefusedException.Reason;
+import dev.nanopool.queue.StackReserve;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -32,10 +33,16 @@ final class Diagnosis {
         this.statistics = statistics;
     }
 
-    PoolExhaustedException explain(RefusedException refused, long waitedNanos, long timeoutNanos) {
+    /** @param startNanos when the caller came */
+    PoolExhaustedException explain(RefusedException refused, long startNanos, long timeoutNanos) {
+        StackReserve.requireMuch(); // a virtual thread whose stack is read would stay suspended for ever
+        long waitedNanos = Clock.nanoTime() - startNanos;
         List<Holder> holders = recentHolders();
         PoolStats stats = statistics.snapshot();
-        OpenFailure failure = supply.lastFailure();
+        boolean isDown = refused.reason() == Reason.DATABASE_DOWN;
+        Outage outage = supply.outage();
+        long outageNanos = isDown ? outage.nanosFor(startNanos) : outage.nanos();
+        OpenFailure failure = isDown ? supply.latestFailure() : supply.lastFailure();
         StringBuilder message = new StringBuilder("%s: no connection within %d ms (timeout %d ms)"
                 .formatted(config.name, waitedNanos / 1_000_000, timeoutNanos / 1_000_000));
         if (refused.place() > 0) message.append(", place %d in the line".formatted(refused.place()));
@@ -45,6 +52,9 @@ final class Diagnosis {
         if (supply.isSuspended()) message.append("; the pool is suspended");
         if (supply.effectiveSize() < supply.size()) {
             message.append("; the server lets in %d at present".formatted(supply.effectiveSize()));
+        }
+        if (outageNanos >= 0) {
+            message.append("; the database has let no connection in for %d ms".formatted(outageNanos / 1_000_000));
         }
         if (failure != null) {
             message.append("; last open failed %d ms ago: %s"

@@ -62,6 +62,75 @@ sealed interface Event {
         }
     }
 
+    record OutageBegan(String hosts, Throwable cause) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return "the database at " + hosts + " lets no connection in: " + rootCause(cause);
+        }
+    }
+
+    record OutageDeclared(Throwable cause, long nanos) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return "the database has let no connection in for %d ms, so callers are refused at once: %s"
+                    .formatted(nanos / 1_000_000, rootCause(cause));
+        }
+    }
+
+    /**
+     * An attempt has succeeded after an outage.
+     *
+     * @param refused callers that were refused because of it
+     */
+    record OutageEnded(long nanos, long refused) implements Event {
+        @Override
+        public Level level() {
+            return Level.INFO;
+        }
+
+        @Override
+        public String line() {
+            return "the database lets connections in again, after %d ms; %d callers were refused"
+                    .formatted(nanos / 1_000_000, refused);
+        }
+    }
+
+    /** No permit of the pool can probe the database any longer. */
+    record OutageForgotten(long nanos) implements Event {
+        @Override
+        public Level level() {
+            return Level.INFO;
+        }
+
+        @Override
+        public String line() {
+            return "after %d ms without a new connection, no connection is wanted: the pool tries again when one is"
+                    .formatted(nanos / 1_000_000);
+        }
+    }
+
+    /** The driver's sentence, and the reason below it. */
+    private static String rootCause(Throwable cause) {
+        Throwable root = cause;
+        while (root.getCause() != null) root = root.getCause();
+        return cause.getCause() == null ? message(cause) : message(cause) + " (" + message(root) + ")";
+    }
+
+    private static String message(Throwable thrown) {
+        String message = thrown.getMessage();
+        return message == null ? thrown.getClass().getSimpleName() : message;
+    }
+
     /** The server refused a connection because it has too many. */
     record Withheld(int open, int size, boolean isFirst) implements Event {
         @Override
@@ -75,21 +144,20 @@ sealed interface Event {
         }
     }
 
-    /**
-     * A connection broke.
-     *
-     * @param isExpected whether the connection was doubted before, so that one line tells of all
-     */
-    record Lost(int backendPid, @Nullable Throwable cause, boolean isExpected) implements Event {
-        @Override
-        public Level level() {
-            return isExpected ? Level.DEBUG : Level.WARNING;
-        }
-
+    /** A connection broke. {@link Unexplained} is the warning, if no other line tells why. */
+    record Lost(int backendPid, @Nullable Throwable cause) implements Event {
         @Override
         public String line() {
             return "connection lost (backend %d): %s"
                     .formatted(backendPid, cause == null ? "the server or the network has ended it" : cause);
+        }
+    }
+
+    /** A line that {@link Outage} has held back, and that no outage has explained. */
+    record Unexplained(String line) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
         }
     }
 
@@ -142,8 +210,14 @@ sealed interface Event {
             long leases,
             @Nullable Throwable cause) implements Event {
         @Override
+        public Level level() {
+            return reason == CloseReason.SERVER_TIMEOUT ? Level.INFO : Level.DEBUG;
+        }
+
+        @Override
         public String line() {
-            return "connection closed (backend %d): %s".formatted(backendPid, reason);
+            String detail = reason == CloseReason.SERVER_TIMEOUT && cause != null ? ": " + cause.getMessage() : "";
+            return "connection closed (backend %d): %s%s".formatted(backendPid, reason, detail);
         }
     }
 

@@ -10,15 +10,19 @@ import java.util.concurrent.atomic.AtomicLong;
  * log handler or a listener throws ends here, because the caller may be between a permit and its connection. Thread-safe.
  */
 final class Events {
-    private static final Logger LOGGER = System.getLogger("dev.nanopool");
-
     private final String pool;
+    private final Logger logger;
     private final Counters counters = new Counters();
     private final List<Event.Sink> sinks;
     private final AtomicLong sinksFailed = new AtomicLong();
 
     Events(String pool, PoolListener listener) {
+        this(pool, listener, System.getLogger("dev.nanopool"));
+    }
+
+    Events(String pool, PoolListener listener, Logger logger) {
         this.pool = pool;
+        this.logger = logger;
         this.sinks = List.of(counters, this::log, event -> tell(event, listener));
     }
 
@@ -29,7 +33,7 @@ final class Events {
     /** Whether lines of that level are logged. */
     boolean isLogged(Level level) {
         try {
-            return LOGGER.isLoggable(level);
+            return logger.isLoggable(level);
         } catch (Throwable e) {
             sinkFailed(e);
             return false;
@@ -50,7 +54,7 @@ final class Events {
     private void sinkFailed(Throwable failure) {
         sinksFailed.incrementAndGet();
         try {
-            LOGGER.log(Level.WARNING, () -> pool + ": the listener failed", failure);
+            logger.log(Level.WARNING, () -> pool + ": the listener failed", failure);
         } catch (Throwable e) {
             sinksFailed.incrementAndGet(); // the log fails, so the count is all that can be told
         }
@@ -58,10 +62,10 @@ final class Events {
 
     private void log(Event event) {
         Level level = event.level();
-        if (level == Level.OFF || !LOGGER.isLoggable(level)) return;
+        if (level == Level.OFF || !logger.isLoggable(level)) return;
         Throwable stack = event.stack();
-        if (stack == null) LOGGER.log(level, pool + ": " + event.line());
-        else LOGGER.log(level, pool + ": " + event.line(), stack);
+        if (stack == null) logger.log(level, pool + ": " + event.line());
+        else logger.log(level, pool + ": " + event.line(), stack);
     }
 
     private void tell(Event event, PoolListener listener) {

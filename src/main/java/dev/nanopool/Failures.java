@@ -1,13 +1,20 @@
 package dev.nanopool;
 
+import java.io.EOFException;
 import java.io.IOException;
+import java.net.SocketException;
+import java.net.SocketTimeoutException;
 import java.nio.channels.ClosedByInterruptException;
+import java.nio.channels.ClosedChannelException;
+import java.security.cert.CertificateException;
 import java.sql.SQLException;
+import java.sql.SQLTransientException;
 import java.util.ArrayDeque;
 import java.util.Collections;
 import java.util.Deque;
 import java.util.IdentityHashMap;
 import java.util.Set;
+import javax.net.ssl.SSLException;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.util.PSQLException;
 import org.postgresql.util.ServerErrorMessage;
@@ -23,6 +30,7 @@ final class Failures {
     static final String CONNECTION_EXCEPTION = "08000";
     static final String UNABLE_TO_CONNECT = "08001";
     static final String CONNECTION_DOES_NOT_EXIST = "08003";
+    static final String CONNECTION_REJECTED = "08004";
     static final String INVALID_PARAMETER_VALUE = "22023";
     static final String ACTIVE_SQL_TRANSACTION = "25001";
     static final String READ_ONLY_SQL_TRANSACTION = "25006";
@@ -54,10 +62,15 @@ final class Failures {
             DATABASE_DROPPED,
             IDLE_SESSION_TIMEOUT);
 
+    /** Timeouts of the server that end a session. */
+    private static final Set<String> TIMEOUTS =
+            Set.of(IDLE_IN_TRANSACTION_SESSION_TIMEOUT, TRANSACTION_TIMEOUT, IDLE_SESSION_TIMEOUT);
+
     /** The driver's code that writes and reads messages; in the rest of the driver, no message can be left unfinished. */
     private static final String DRIVERS_PROTOCOL = "org.postgresql.core.v3.";
 
     private static final String DRIVERS_SURFACE = "org.postgresql.jdbc.";
+    private static final String DRIVERS_TLS = "org.postgresql.ssl.";
 
     /** As many frames as a stack trace has at most, if the JVM is not told otherwise; the rest is missing. */
     private static final int WHOLE_TRACE = 1_024;
@@ -80,7 +93,12 @@ final class Failures {
         /** An interrupt of the calling thread closed the socket. Says nothing about the server. */
         INTERRUPTED,
         /** The server has ended the session, or the network has. */
-        LOST;
+        LOST,
+        /**
+         * The server has ended the session by a timeout of its own, which it named: the network's end, in the same chain, is
+         * its consequence. Says nothing about other sessions.
+         */
+        SERVER_TIMEOUT;
 
         /** Whether the connection must not be used any further. */
         boolean endsSession() {
@@ -93,6 +111,38 @@ final class Failures {
     /** Whether it is an {@code SQLException} of that state. */
     static boolean isState(@Nullable Throwable thrown, String state) {
         return thrown instanceof SQLException exception && state.equals(exception.getSQLState());
+    }
+
+    /**
+     * Whether an attempt to connect failed for a reason that may pass by itself: refused, reset, timed out, an unknown host, a
+     * server that starts or stops or is full. Not so: credentials, an unknown database, TLS, a bad configuration.
+     */
+    static boolean mayPass(Throwable thrown) {
+        // What the supplier of the credentials throws comes as a plain SQLException.
+        if (!(thrown instanceof PSQLException) && !(thrown instanceof SQLTransientException)) return false;
+        var exception = (SQLException) thrown;
+        String state = exception.getSQLState();
+        if (state == null) return false;
+        if (isOfTls(exception)) return false;
+        if (state.equals(CONNECTION_REJECTED)) return false; // by the driver: the server has no TLS, for example
+        return state.startsWith(CONNECTION_CLASS)
+                || state.equals(TOO_MANY_CONNECTIONS)
+                || state.equals(ADMIN_SHUTDOWN)
+                || state.equals(CRASH_SHUTDOWN)
+                || state.equals(CANNOT_CONNECT_NOW);
+    }
+
+    /** Whether the two ends could not agree on TLS, unlike a network that failed meanwhile. */
+    private static boolean isOfTls(SQLException exception) {
+        StackTraceElement[] trace = exception.getStackTrace();
+        boolean isOfTls = trace.length > 0 && trace[0].getClassName().startsWith(DRIVERS_TLS);
+        for (Throwable cause = exception.getCause(); cause != null; cause = cause.getCause()) {
+            if (cause instanceof CertificateException) return true;
+            if (cause instanceof EOFException || cause instanceof SocketException) return false;
+            if (cause instanceof SocketTimeoutException || cause instanceof ClosedChannelException) return false;
+            isOfTls |= cause instanceof SSLException;
+        }
+        return isOfTls;
     }
 
     /**
@@ -140,9 +190,11 @@ final class Failures {
     /** The severity comes in the language of {@code lc_messages}: where it is none of these, the state must do. */
     private static Kind kindOfMessage(ServerErrorMessage message, @Nullable String state) {
         String severity = message.getSeverity();
-        if ("FATAL".equals(severity) || "PANIC".equals(severity)) return Kind.LOST;
-        if (state == null) return Kind.STATEMENT;
-        if (!"ERROR".equals(severity) && ENDS.contains(state)) return Kind.LOST;
+        boolean isEnd = "FATAL".equals(severity) || "PANIC".equals(severity);
+        if (state == null) return isEnd ? Kind.LOST : Kind.STATEMENT;
+        if (isEnd || (!"ERROR".equals(severity) && ENDS.contains(state))) {
+            return TIMEOUTS.contains(state) ? Kind.SERVER_TIMEOUT : Kind.LOST;
+        }
         return switch (state) {
             case QUERY_CANCELED -> Kind.CANCELLED;
             case READ_ONLY_SQL_TRANSACTION -> Kind.READ_ONLY;

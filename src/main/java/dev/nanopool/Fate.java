@@ -25,6 +25,7 @@ enum Fate {
         RESET_LATE(CloseReason.RESET_FAILED),
         INTERRUPTED(CloseReason.INTERRUPTED),
         WRONG_ROLE(CloseReason.WRONG_ROLE),
+        SERVER_TIMEOUT(CloseReason.SERVER_TIMEOUT),
         LOST(CloseReason.LOST),
         UNFINISHED(CloseReason.UNFINISHED),
         RESET_FAILED(CloseReason.RESET_FAILED),

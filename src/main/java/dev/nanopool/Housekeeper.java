@@ -2,6 +2,7 @@ package dev.nanopool;
 
 import dev.nanopool.Fate.Fact;
 import dev.nanopool.queue.LeaseQueue;
+import dev.nanopool.queue.RefusedException.Reason;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.concurrent.locks.LockSupport;
@@ -13,7 +14,9 @@ import java.util.concurrent.locks.LockSupport;
  */
 final class Housekeeper {
     private static final long LINE_NANOS = Duration.ofMillis(5).toNanos(); // at least this between two looks
-    private static final long TICK_NANOS = Duration.ofMillis(100).toNanos(); // at most this: the coarse clock
+    // How often the coarse clock is set while leases come and go.
+    private static final long TICK_NANOS = Duration.ofMillis(10).toNanos();
+    private static final long QUIET_NANOS = Duration.ofMillis(250).toNanos(); // at most this
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
 
     private final PoolConfig config;
@@ -26,6 +29,7 @@ final class Housekeeper {
     private final Deadlocks deadlocks;
     private final Audit audit;
     private final Events events;
+    private final Suspicion suspicion;
     private final Alarm alarm;
     private final PoolThreads threads;
     private final Thread thread;
@@ -33,6 +37,9 @@ final class Housekeeper {
 
     // The housekeeper's own.
     private long sweptNanos;
+    private long countedLeases; // when the clock was last slowed down or kept going
+    private long countedLeasesNanos;
+    private boolean isTicking;
     private long countedNanos; // since when unneeded connections are counted
     private int unneeded = Integer.MAX_VALUE; // idle all the time since then
 
@@ -45,6 +52,7 @@ final class Housekeeper {
             Deadlocks deadlocks,
             Audit audit,
             Events events,
+            Suspicion suspicion,
             Clock clock,
             PoolThreads threads,
             Alarm alarm) {
@@ -57,6 +65,7 @@ final class Housekeeper {
         this.deadlocks = deadlocks;
         this.audit = audit;
         this.events = events;
+        this.suspicion = suspicion;
         this.clock = clock;
         this.alarm = alarm;
         this.threads = threads;
@@ -65,7 +74,6 @@ final class Housekeeper {
 
     void start() {
         long now = Clock.nanoTime();
-        clock.tick(now);
         sweptNanos = now;
         countedNanos = now;
         alarm.wakes(thread);
@@ -86,12 +94,21 @@ final class Housekeeper {
                 events.happened(new Event.Bug("the housekeeper failed", e));
             }
         }
+        long unused = supply.outage().report(Long.MAX_VALUE);
     }
 
     private void lookAndPark() {
         long now = Clock.nanoTime();
-        clock.tick(now);
-        long next = look(now);
+        if (isTicking) clock.tick(now);
+        long next = now;
+        try {
+            next = look(now);
+        } finally {
+            park(now, next); // also if it fails again and again
+        }
+    }
+
+    private void park(long now, long next) {
         LockSupport.parkNanos(this, Math.max(next - now, LINE_NANOS));
         long early = now + LINE_NANOS - Clock.nanoTime();
         while (early > 0 && !stopped) {
@@ -100,18 +117,49 @@ final class Housekeeper {
         }
     }
 
+    /** Four times a second: whether leases come and go, and whether the machine has been asleep. */
+    private void keepTime(long now) {
+        if (isTicking && now - countedLeasesNanos < QUIET_NANOS) return;
+        long leases = 0;
+        for (PhysicalConnection connection : supply.connections()) leases += connection.leases();
+        boolean wasTicking = isTicking;
+        isTicking = leases != countedLeases;
+        countedLeases = leases;
+        countedLeasesNanos = now;
+        if (isTicking) clock.tick(now);
+        else if (wasTicking) clock.sleep();
+        if (clock.hasJumped(now, System.currentTimeMillis())) {
+            suspicion.raise("the machine was asleep, or its clock was set", supply.connections());
+        }
+    }
+
     /** Does what is due, without ever blocking. Answers when to look again, at the latest. */
     private long look(long now) {
-        long next = Math.min(now + TICK_NANOS, queue.expire(now));
+        keepTime(now);
+        long next = Math.min(now + (isTicking ? TICK_NANOS : QUIET_NANOS), queue.expire(now));
+        next = Math.min(next, attendToOutage(now));
         watchdog.enforce(now);
         supply.recover();
         for (PhysicalConnection connection : supply.connections()) {
-            if (connection.isAbandoned()) checks.recover(connection);
+            if (connection.abandoned) checks.recover(connection);
         }
         boolean isDue = now - sweptNanos >= SWEEP_NANOS;
         if (isDue || audit.isSuspicious()) audit.compare(now);
         if (isDue || alarm.takeSweep()) sweep(now, isDue);
+        threads.rescue(now); // last, because it may fail
         return next;
+    }
+
+    /** Refuses callers if the database has been down for too long. Answers when to look again. */
+    private long attendToOutage(long now) {
+        Outage outage = supply.outage();
+        long next = outage.report(now);
+        if (!outage.isOn()) return next;
+        if (!supply.refusesCallers()) {
+            return supply.dependsOnNewConnections() ? Math.min(next, outage.declaredNanos()) : next;
+        }
+        queue.refuse(Reason.DATABASE_DOWN, Long.MAX_VALUE);
+        return Math.min(next, now + TICK_NANOS); // a caller may be on its way into the line
     }
 
     private void sweep(long now, boolean isDue) {
@@ -119,6 +167,7 @@ final class Housekeeper {
         if (isDue) {
             sweptNanos = now;
             supply.raise();
+            supply.probe();
             deadlocks.inspect();
             for (PhysicalConnection connection : supply.connections()) leaks.inspect(connection, now);
         }
@@ -138,7 +187,7 @@ final class Housekeeper {
                 inspect(next, now, unneededNow-- > 0);
             }
         } finally {
-            idle.forEach(PhysicalConnection::abandon); // something was thrown
+            for (PhysicalConnection lost : idle) lost.abandoned = true; // something was thrown
         }
     }
 

@@ -65,11 +65,12 @@ final class Leases implements Lender<PhysicalConnection> {
                 connection = awaitUsable(first, startNanos, timeoutNanos);
                 counters.waited(Clock.nanoTime() - startNanos);
             }
-            Connection client = lend(connection);
+            ClientConnection client = client(connection);
+            connection.idleToLeased(client); // nothing that can fail may follow
             isLent = true;
             return client;
         } finally {
-            if (!isLent && connection != null) connection.abandon();
+            if (!isLent && connection != null) connection.abandoned = true;
         }
     }
 
@@ -82,20 +83,20 @@ final class Leases implements Lender<PhysicalConnection> {
         }
         boolean isLent = false;
         try {
-            Optional<Connection> client = Optional.of(lend(connection));
+            ClientConnection client = client(connection);
+            Optional<Connection> answer = Optional.of(client);
+            connection.idleToLeased(client); // nothing that can fail may follow
             isLent = true;
-            return client;
+            return answer;
         } finally {
-            if (!isLent) connection.abandon();
+            if (!isLent) connection.abandoned = true;
         }
     }
 
-    /** The lease begins with the last call, so that a caller which sees a failure still has the connection in its hand. */
-    private Connection lend(PhysicalConnection connection) {
+    private ClientConnection client(PhysicalConnection connection) {
         long now = connection.leases() % TIMED == 0 ? Clock.nanoTime() : clock.coarseNanos();
         var client = new ClientConnection(connection, now);
         if (isTracing) client.used();
-        connection.idleToLeased(client);
         return client;
     }
 
@@ -108,14 +109,14 @@ final class Leases implements Lender<PhysicalConnection> {
                 if (connection == null) throw new RefusedException(Reason.TIMED_OUT, 0);
                 return connection;
             }
-            PhysicalConnection connection = first == null ? null : checks.inspected(first);
+            PhysicalConnection connection = first == null ? null : checks.usable(first);
             while (connection == null) {
-                connection = take(startNanos + timeoutNanos);
-                if (!checks.isTrusted(connection)) connection = checks.inspected(connection);
+                if (supply.refusesCallers()) throw new RefusedException(Reason.DATABASE_DOWN, 0);
+                connection = checks.usable(take(startNanos + timeoutNanos));
             }
             return connection;
         } catch (RefusedException e) {
-            throw exception(e, Clock.nanoTime() - startNanos, timeoutNanos);
+            throw exception(e, startNanos, timeoutNanos);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new SQLException(
@@ -137,20 +138,21 @@ final class Leases implements Lender<PhysicalConnection> {
     /** For a caller that does not wait: this connection or another idle one, if it looks alive. */
     private @Nullable PhysicalConnection takeUsable(@Nullable PhysicalConnection connection) {
         PhysicalConnection next = connection;
-        while (next != null && !checks.isTrusted(next)) {
-            PhysicalConnection inspected = checks.inspectedAtOnce(next);
-            if (inspected != null) return inspected;
+        while (next != null) {
+            PhysicalConnection usable = checks.usableAtOnce(next);
+            if (usable != null) return usable;
             next = queue.tryTakeOrFill();
         }
-        return next;
+        return null;
     }
 
-    private SQLException exception(RefusedException refused, long waitedNanos, long timeoutNanos) {
+    private SQLException exception(RefusedException refused, long startNanos, long timeoutNanos) {
         if (refused.reason() == Reason.CLOSED || supply.isClosed()) {
             events.happened(new Event.RefusedClosed());
             return closedException();
         }
-        PoolExhaustedException exception = diagnosis.explain(refused, waitedNanos, timeoutNanos);
+        if (refused.reason() == Reason.DATABASE_DOWN) supply.outage().refused();
+        PoolExhaustedException exception = diagnosis.explain(refused, startNanos, timeoutNanos);
         events.happened(new Event.Exhausted(exception, refused.reason() == Reason.TIMED_OUT));
         return exception;
     }
@@ -175,8 +177,9 @@ final class Leases implements Lender<PhysicalConnection> {
         String opener = isLeftOpen ? state.opener() : null;
         if (connection.leases() % TIMED == 1) counters.used(Clock.nanoTime() - lease.startNanos());
         connection.usedUntil(clock.coarseNanos());
-        checks.returned(connection, usage, forced);
-        return usage != null && isLeftOpen ? () -> leftOpen(usage, opener) : null;
+        Runnable report = usage != null && isLeftOpen ? () -> leftOpen(usage, opener) : null;
+        checks.returned(connection, usage, forced); // nothing that can fail may follow
+        return report;
     }
 
     /** Counts a transaction that a client left open, and reports it once for each place that closed such a client. */

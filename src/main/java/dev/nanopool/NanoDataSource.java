@@ -50,6 +50,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     private int maximumPoolSize = 10;
     private int minimumIdle = -1;
     private long connectionTimeout = 5_000;
+    private long outagePatience = -1;
     private long maxLifetime = 1_800_000;
     private long idleTimeout = 600_000;
     private long keepaliveTime = 120_000;
@@ -165,6 +166,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
                 .idleTimeout(idleTimeout == 0 ? UNLIMITED : Duration.ofMillis(idleTimeout))
                 .keepalive(Duration.ofMillis(keepaliveTime))
                 .leakThreshold(Duration.ofMillis(leakDetectionThreshold));
+        if (outagePatience >= 0) builder.outagePatience(Duration.ofMillis(outagePatience));
         if (tlsMode != null) builder.tls(tlsMode);
         if (poolName != null) builder.name(poolName);
         if (username != null || password != null) {
@@ -382,6 +384,28 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     public void setConnectionTimeout(long connectionTimeout) {
         within("connectionTimeout", connectionTimeout, 0, UNLIMITED.toMillis(), " ms");
         set("connectionTimeout", () -> this.connectionTimeout = connectionTimeout);
+    }
+
+    /**
+     * How long callers wait while the database lets no connection in.
+     *
+     * @return milliseconds; -1: as long as {@code connectionTimeout}
+     */
+    public long getOutagePatience() {
+        return outagePatience;
+    }
+
+    /**
+     * How long callers wait while the database lets no connection in, until the pool refuses them at once; see
+     * {@link PoolConfig.Builder#outagePatience}. Default: -1, as long as {@code connectionTimeout}.
+     *
+     * @param outagePatience milliseconds, at most 365 days; 0: until the first failed attempt; -1: {@code connectionTimeout}
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setOutagePatience(long outagePatience) {
+        within("outagePatience", outagePatience, -1, UNLIMITED.toMillis(), " ms");
+        set("outagePatience", () -> this.outagePatience = outagePatience);
     }
 
     /**

@@ -61,7 +61,12 @@ final class PhysicalConnection {
     private long idleNanos;
     private long provenNanos;
     private volatile boolean retired;
-    private volatile boolean abandoned;
+    /**
+     * Set by a thread that cannot go on with the connection in its hand; the housekeeper recovers the connection. Set by a
+     * mere write, because after an error there may be neither stack nor memory for a call.
+     */
+    volatile boolean abandoned;
+
     private @Nullable CloseReason closeReason;
     private boolean leaving; // its permit leaves circulation with it
 
@@ -118,7 +123,7 @@ final class PhysicalConnection {
             report = lender.ended(this, lease, forced);
             passedOn = true;
         } finally {
-            if (!passedOn) abandon();
+            if (!passedOn) abandoned = true;
         }
         if (report != null) report.run();
         return true;
@@ -247,15 +252,6 @@ final class PhysicalConnection {
     /** The connection is replaced when it comes back. */
     void retire() {
         retired = true;
-    }
-
-    /** The calling thread cannot go on with the connection in its hand; the housekeeper recovers it. */
-    void abandon() {
-        abandoned = true;
-    }
-
-    boolean isAbandoned() {
-        return abandoned;
     }
 
     /** The housekeeper takes the connection in its hand. */

@@ -31,20 +31,22 @@ public final class Pool implements AutoCloseable {
     private final Shutdown shutdown;
     private final Statistics statistics;
     private final Counters counters;
+    private final Clock clock;
 
     /** Puts the parts together, each of which knows only those that were made before it. */
     private Pool(PoolConfig config) {
         this.config = config;
-        var clock = new Clock();
+        this.clock = new Clock();
         var alarm = new Alarm();
         var closing = new Closing();
         var events = new Events(config.name, config.listener);
         var threads = new PoolThreads(config.name, events);
-        var suspicion = new Suspicion(events, alarm);
+        var outage = new Outage(config, events, alarm);
+        var suspicion = new Suspicion(outage, alarm);
         var connector = new Connector(config, threads, closing);
         var watchdog = new Watchdog(closing);
         this.counters = events.counters();
-        this.supply = new Supply(config, connector, events, clock, threads, alarm, suspicion);
+        this.supply = new Supply(config, connector, events, clock, threads, alarm, suspicion, outage);
         this.statistics = new Statistics(config.name, supply, counters);
         var checks = new Checks(supply, connector.role(), watchdog, events, clock, threads, suspicion);
         var deadlocks = new Deadlocks(supply);
@@ -60,6 +62,7 @@ public final class Pool implements AutoCloseable {
                 deadlocks,
                 new Audit(supply, events),
                 events,
+                suspicion,
                 clock,
                 threads,
                 alarm);
@@ -82,12 +85,13 @@ public final class Pool implements AutoCloseable {
 
     /**
      * Opens a pool and as many connections as it keeps idle, {@code connectParallelism} at a time. Blocks until all are
-     * usable or one has failed; each attempt takes {@code connectTimeout} at most.
+     * usable or one has failed; each attempt takes {@code connectTimeout} at most. If the server lets in fewer (53300), the
+     * pool starts with those, one at least, and opens the others as room is made. May be called in a static initialiser.
      *
      * @param config what the pool is made of
      * @return the pool
      * @throws SQLException the driver's, if a connection cannot be opened; all others are closed again. SQLState 08001 if
-     *     {@code connectTimeout} has passed; 08000 with the interrupt flag set, if the thread is interrupted
+     *     {@code connectTimeout} has passed, for the server or for the credentials; 08000 with the interrupt flag set, if the thread is interrupted
      */
     public static Pool create(PoolConfig config) throws SQLException {
         Pool pool = new Pool(config);
@@ -272,6 +276,11 @@ public final class Pool implements AutoCloseable {
     /** For tests: faults of its own that the pool has noticed. */
     long bugs() {
         return counters.bugs();
+    }
+
+    /** For tests. */
+    Clock clock() {
+        return clock;
     }
 
     boolean isClosed() {

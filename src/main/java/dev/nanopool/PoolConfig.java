@@ -28,6 +28,7 @@ public final class PoolConfig {
     final int size;
     final int minIdle;
     final Duration acquireTimeout;
+    final Duration outagePatience;
     final int maxWaiters;
     final Duration connectTimeout;
     final int connectParallelism;
@@ -53,6 +54,10 @@ public final class PoolConfig {
         size = within("size", builder.size, 1, 10_000);
         minIdle = within("minIdle", builder.minIdle == null ? size : builder.minIdle, 0, size);
         acquireTimeout = within("acquireTimeout", builder.acquireTimeout, Duration.ZERO);
+        outagePatience = within(
+                "outagePatience",
+                builder.outagePatience == null ? acquireTimeout : builder.outagePatience,
+                Duration.ZERO);
         maxWaiters = within("maxWaiters", builder.maxWaiters, 0, Integer.MAX_VALUE);
         connectTimeout = within("connectTimeout", connectTimeout(builder), Duration.ofMillis(100));
         connectParallelism = within(
@@ -151,6 +156,7 @@ public final class PoolConfig {
         private int size = 10;
         private @Nullable Integer minIdle;
         private Duration acquireTimeout = Duration.ofSeconds(5);
+        private @Nullable Duration outagePatience;
         private int maxWaiters = Integer.MAX_VALUE;
         private @Nullable Duration connectTimeout;
         private @Nullable Integer connectParallelism;
@@ -217,6 +223,23 @@ public final class PoolConfig {
         }
 
         /**
+         * How long callers wait while the database lets no connection in. An outage begins with the first attempt to connect
+         * that fails for a reason which may pass. A caller waits until its own deadline or until the outage has lasted for
+         * this time, whichever comes first; from then on callers are refused at once, with the cause, until the first attempt
+         * succeeds. Zero: callers are refused after the first failed attempt. Default: {@code acquireTimeout}.
+         * Refused credentials, an unknown database, TLS and a bad configuration are thrown at once, whatever the patience.
+         * Where hosts may answer nothing at all, {@code connectTimeout} should be shorter than this time, because an attempt
+         * fails no sooner.
+         *
+         * @param outagePatience kept to within 20 ms; at most 365 days
+         * @return this
+         */
+        public Builder outagePatience(Duration outagePatience) {
+            this.outagePatience = Objects.requireNonNull(outagePatience, "outagePatience");
+            return this;
+        }
+
+        /**
          * How many callers may wait, those included for whom a connection is just being opened; one more is refused at
          * once. Default: no bound.
          *
@@ -230,7 +253,7 @@ public final class PoolConfig {
 
         /**
          * How long opening a connection may take, from asking for the credentials until {@code initSql} has run, with all
-         * hosts of the URL together. Default: the URL's {@code connect_timeout}, if it is not 0, else 10 s.
+         * hosts of the URL together, which share it: each gets an equal part of what is left. Default: the URL's {@code connect_timeout}, if it is not 0, else 10 s.
          *
          * @param connectTimeout from 100 ms to 365 days
          * @return this
@@ -319,7 +342,8 @@ public final class PoolConfig {
         /**
          * Where user and password come from. Default: the URL. Asked for each connection that is opened, on a thread
          * of the pool, possibly by several at once; it may block, and is interrupted when {@code connectTimeout} has passed
-         * or the pool is closed. Asked once more where the server refuses the password (28P01): it may have been changed
+         * or the pool is closed. {@link Pool#create} asks on the calling thread if the pool's thread waits for a monitor or
+         * for a class that the calling thread initialises. Asked once more where the server refuses the password (28P01): it may have been changed
          * meanwhile. Whatever it throws is an attempt that has failed.
          *
          * @param credentials asked before each login

@@ -1,8 +1,10 @@
 package dev.nanopool;
 
+import dev.nanopool.queue.StackReserve;
 import java.time.Duration;
-import java.util.Set;
+import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
@@ -10,31 +12,107 @@ import org.jspecify.annotations.Nullable;
  * The pool's own threads. They inherit nothing of the thread that starts them, because that may be any caller's. Thread-safe.
  */
 final class PoolThreads {
+    // A virtual thread that has not begun for that long has no carrier.
+    private static final long CARRIER_NANOS = Duration.ofMillis(50).toNanos();
+
+    private volatile @Nullable Thread initialiser; // of the class that makes the pool, until it has ended
+
     private final String pool;
     private final Events events;
     // A thread is registered before it starts. It leaves as its last act; a platform thread is also visible until it
     // has terminated, so the next thread to start removes it.
-    private final Set<Thread> running = ConcurrentHashMap.newKeySet();
+    private final Map<Thread, Runnable> running = new ConcurrentHashMap<>(); // with its Task, if it is virtual
+
+    /** What a virtual thread runs, or a platform thread in its stead. The first of them that begins is the value. */
+    private final class Task extends AtomicReference<@Nullable Thread> implements Runnable {
+        private static final long serialVersionUID = 1;
+
+        private final String what;
+        private final transient Runnable body;
+        private final long startedNanos = Clock.nanoTime();
+        private boolean isRescued; // the housekeeper's
+
+        Task(String what, Runnable body) {
+            this.what = what;
+            this.body = body;
+        }
+
+        @Override
+        public void run() {
+            try {
+                if (compareAndSet(null, Thread.currentThread())) body.run();
+            } catch (RuntimeException | Error e) {
+                events.happened(new Event.Bug("a thread of the pool failed", e));
+            } finally {
+                running.remove(Thread.currentThread());
+            }
+        }
+
+        void rescue() {
+            if (isRescued || get() != null) return;
+            start(platformThread(what, this));
+            isRescued = true;
+        }
+
+        /** Whether that thread has lost the task to another one, so that it only has to end. */
+        boolean isLostTo(Thread thread) {
+            Thread runner = get();
+            return runner != null && runner != thread;
+        }
+    }
 
     PoolThreads(String pool, Events events) {
         this.pool = pool;
         this.events = events;
+        this.initialiser = isInitialising(Thread.currentThread()) ? Thread.currentThread() : null;
     }
 
-    /** Starts a task on a virtual thread, which ends with it. If this throws, the task does not run. */
-    void start(String what, Runnable task) {
-        start(Thread.ofVirtual()
-                .inheritInheritableThreadLocals(false)
-                .name("nanopool-" + pool + "-" + what)
-                .unstarted(() -> {
-                    try {
-                        task.run();
-                    } catch (RuntimeException | Error e) {
-                        events.happened(new Event.Bug("a thread of the pool failed", e));
-                    } finally {
-                        running.remove(Thread.currentThread());
-                    }
-                }));
+    /**
+     * Starts a task on a virtual thread, which ends with it; on a platform thread while the class is initialised that made the
+     * pool. If this throws, the task does not run.
+     */
+    void start(String what, Runnable body) {
+        StackReserve.requireMuch();
+        var task = new Task(what, body);
+        boolean isPlatform = isInitialising();
+        Thread thread = isPlatform
+                ? platformThread(what, task)
+                : Thread.ofVirtual()
+                        .inheritInheritableThreadLocals(false)
+                        .name(name(what))
+                        .unstarted(task);
+        start(thread, isPlatform ? thread : task);
+    }
+
+    /** Virtual threads that wait for that class hold their carriers, so a virtual thread of the pool might never go on. */
+    private boolean isInitialising() {
+        Thread thread = initialiser;
+        if (thread == null) return false;
+        if (isInitialising(thread)) return true;
+        initialiser = null;
+        return false;
+    }
+
+    /** Whether a class is being initialised by that thread. */
+    static boolean isInitialising(Thread thread) {
+        for (StackTraceElement frame : thread.getStackTrace()) {
+            if (frame.getMethodName().equals("<clinit>")) return true;
+        }
+        return false;
+    }
+
+    private String name(String what) {
+        return "nanopool-" + pool + "-" + what;
+    }
+
+    /**
+     * Runs the tasks for which no carrier was free on platform threads. All carriers can be held by virtual threads that
+     * wait for a class to be initialised, while the initialising thread waits for the pool. For the housekeeper.
+     */
+    void rescue(long nowNanos) {
+        for (Runnable started : running.values()) {
+            if (started instanceof Task task && nowNanos - task.startedNanos >= CARRIER_NANOS) task.rescue();
+        }
     }
 
     /** Makes a platform thread; {@link #start(Thread)} starts it. */
@@ -42,15 +120,20 @@ final class PoolThreads {
         return Thread.ofPlatform()
                 .daemon()
                 .inheritInheritableThreadLocals(false)
-                .name("nanopool-" + pool + "-" + what)
+                .name(name(what))
                 .unstarted(task);
     }
 
     /** Starts a thread of the pool. If this throws, the thread does not run. */
     void start(Thread thread) {
-        if (!thread.isVirtual()) running.removeIf(other -> other.getState() == Thread.State.TERMINATED);
+        StackReserve.requireMuch();
+        running.keySet().removeIf(other -> !other.isVirtual() && other.getState() == Thread.State.TERMINATED);
+        start(thread, thread);
+    }
+
+    private void start(Thread thread, Runnable task) {
         boolean started = false;
-        running.add(thread);
+        running.put(thread, task);
         try {
             // Nothing that can fail may follow, because a caller that sees a failure would run the task again.
             thread.start();
@@ -58,6 +141,11 @@ final class PoolThreads {
         } finally {
             if (!started) running.remove(thread);
         }
+    }
+
+    /** The end of the pool does not wait for that thread. */
+    void leaveBehind(Thread thread) {
+        running.remove(thread);
     }
 
     /**
@@ -72,6 +160,7 @@ final class PoolThreads {
         boolean interrupted = false;
         Thread other = other();
         while (other != null && Clock.nanoTime() < deadline) {
+            rescue(Clock.nanoTime()); // the housekeeper may have ended
             try {
                 if (other.getState() == Thread.State.NEW)
                     LockSupport.parkNanos(this, 1_000_000); // cannot be joined yet
@@ -86,8 +175,13 @@ final class PoolThreads {
     }
 
     private @Nullable Thread other() {
-        for (Thread thread : running) {
-            if (thread != Thread.currentThread() && thread.getState() != Thread.State.TERMINATED) return thread;
+        for (Map.Entry<Thread, Runnable> each : running.entrySet()) {
+            Thread thread = each.getKey();
+            // It has nothing to do, but may still wait for a carrier.
+            boolean isIdle = each.getValue() instanceof Task task && task.isLostTo(thread);
+            if (thread != Thread.currentThread() && thread.getState() != Thread.State.TERMINATED && !isIdle) {
+                return thread;
+            }
         }
         return null;
     }

@@ -1,7 +1,6 @@
 package dev.nanopool;
 
 import java.util.Locale;
-import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseConnection;
 
 /** The servers that a pool's connections may belong to, by {@code target_session_attrs}: checked as long as they live. */
@@ -11,8 +10,8 @@ enum ServerRole {
     STANDBY;
 
     /** What the driver's {@code targetServerType} demands; a preference demands nothing. */
-    static ServerRole of(@Nullable String targetServerType) {
-        return switch (targetServerType == null ? "any" : targetServerType.toLowerCase(Locale.ROOT)) {
+    static ServerRole of(String targetServerType) {
+        return switch (targetServerType.toLowerCase(Locale.ROOT)) {
             case "primary", "master" -> PRIMARY;
             case "secondary", "slave" -> STANDBY;
             default -> ANY;

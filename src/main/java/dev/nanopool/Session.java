@@ -59,6 +59,7 @@ final class Session {
             case READ_ONLY -> refusedWrite = true;
             case INTERRUPTED -> fail(thrown, Fact.INTERRUPTED);
             case UNFINISHED -> fail(thrown, Fact.UNFINISHED);
+            case SERVER_TIMEOUT -> fail(thrown, Fact.SERVER_TIMEOUT);
             case LOST -> fail(thrown, Fact.LOST);
         }
         return kind;
@@ -109,6 +110,11 @@ final class Session {
     /** Looks at the idle connection's socket, without waiting; with a socket of the user's own nothing can be seen. */
     Peek peek() {
         return socket == null ? Peek.DATA : socket.peek();
+    }
+
+    /** Whether the server has said why it ends the session, so that a question gets that answer. */
+    boolean hasFarewell() {
+        return socket != null && socket.hasFarewell();
     }
 
     boolean canPeek() {
@@ -163,11 +169,10 @@ final class Session {
     }
 
     /**
-     * Closes the connection: politely if it is sound, else its socket first, so that nothing can hang. Cancels the statement
-     * that the server may still execute, because nothing else would. Blocks while the server is told, up to the driver's
-     * {@code cancelSignalTimeout}.
+     * Closes the connection: politely if it is sound, else its socket first, so that nothing can hang. Answers whether the
+     * server may still execute a statement, which {@link #cancel} ends.
      */
-    void close(CloseReason reason) throws SQLException {
+    boolean close(CloseReason reason) throws SQLException {
         boolean isBroken = isBroken();
         // The driver's own object, unwrapped, may have given up a statement, and the pool has not seen how.
         boolean isClosedUnseen = isBroken && failure == null;
@@ -181,7 +186,15 @@ final class Session {
         } finally {
             if (!isClosed) Connector.abort(connection, socket);
         }
-        if (givesUp) connection.getQueryExecutor().sendQueryCancel(); // through a socket of its own
+        return givesUp;
+    }
+
+    /**
+     * Has the server end what it still executes, because nothing else would. Speaks through a socket of its own; blocks up to
+     * the driver's {@code cancelSignalTimeout}.
+     */
+    void cancel() throws SQLException {
+        connection.getQueryExecutor().sendQueryCancel();
     }
 
     /** Whether this end gave up waiting for the server. */

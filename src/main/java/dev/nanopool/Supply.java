@@ -5,6 +5,7 @@ import dev.nanopool.Permits.Permit;
 import dev.nanopool.queue.LeaseQueue;
 import dev.nanopool.queue.RefusedException.Reason;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -17,6 +18,7 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
@@ -27,6 +29,10 @@ import org.jspecify.annotations.Nullable;
  * Blocks in {@link #start} and on threads of its own only.
  */
 final class Supply {
+    private static final Duration PATIENCE_WITH_CREDENTIALS = Duration.ofMillis(500);
+    private static final long CANCEL_NANOS = Duration.ofMillis(500).toNanos();
+    private static final long WHILE_OTHERS_PROBE_NANOS = Duration.ofSeconds(1).toNanos(); // then a permit looks again
+
     // A thread without a connection holds a Permit object; an open connection carries its permit. A permit moves on
     // only after its socket is closed, so there are never more sockets than permits.
     private final PoolConfig config;
@@ -37,19 +43,22 @@ final class Supply {
     private final PoolThreads threads;
     private final Alarm alarm;
     private final Suspicion suspicion;
+    private final Outage outage;
     private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
     private final Capacity capacity;
     private final Permits permits = new Permits();
     private final Semaphore connects; // attempts at the same time
     private final AtomicInteger opening = new AtomicInteger(); // threads in fill(), those that back off included
+    private final AtomicLong removed = new AtomicLong(); // how many connections have been closed
     private final AtomicInteger generation = new AtomicInteger();
     private final AtomicReference<@Nullable PhysicalConnection> rotating = new AtomicReference<>();
     private final ReentrantLock backOffLock = new ReentrantLock();
     private final Condition backOffEnds = backOffLock.newCondition();
-    private long backOffsEnded; // how often all were told to go on; guarded by backOffLock
+    private final AtomicLong backOffsEnded = new AtomicLong(); // how often all were told to go on
     private final CountDownLatch closed = new CountDownLatch(1); // no permit left, no socket open
     private volatile @Nullable Lender<PhysicalConnection> lender; // written before the first connection is opened
-    private volatile @Nullable OpenFailure lastFailure;
+    private volatile @Nullable OpenFailure lastFailure; // null once an attempt has succeeded
+    private volatile @Nullable OpenFailure latestFailure; // the same, and never null again
 
     /** The last attempt to open a connection, if it failed. */
     record OpenFailure(Throwable cause, long nanos) {}
@@ -61,7 +70,8 @@ final class Supply {
             Clock clock,
             PoolThreads threads,
             Alarm alarm,
-            Suspicion suspicion) {
+            Suspicion suspicion,
+            Outage outage) {
         this.config = config;
         this.connector = connector;
         this.events = events;
@@ -69,6 +79,7 @@ final class Supply {
         this.threads = threads;
         this.alarm = alarm;
         this.suspicion = suspicion;
+        this.outage = outage;
         this.connects = new Semaphore(config.connectParallelism);
         this.capacity = new Capacity(config.size);
         this.queue = new LeaseQueue<>(config.maxWaiters, Clock::nanoTime, new Demand());
@@ -128,11 +139,18 @@ final class Supply {
         return lastFailure;
     }
 
+    /** The latest attempt that failed, though another one may have succeeded since. */
+    @Nullable
+    OpenFailure latestFailure() {
+        return latestFailure;
+    }
+
     // The start
 
     /**
      * Opens {@code minIdle} connections: the first one alone, because if it fails, so would the others; then all others,
-     * {@code connectParallelism} at a time. Blocks until all are open or one has failed.
+     * {@code connectParallelism} at a time. Blocks until all are open or one has failed. Where the server is full, the pool
+     * starts with what there is.
      *
      * @throws SQLException the first failure
      */
@@ -143,56 +161,63 @@ final class Supply {
             if (i < config.minIdle) toOpen.add(permits.hold());
             else queue.release();
         }
-        var failure = new AtomicReference<@Nullable Throwable>();
-        var rest = new CountDownLatch(Math.max(0, toOpen.size() - 1));
-        int passedOn = 0;
+        if (toOpen.isEmpty()) return;
+        // All on this thread and on the threads that connect, which are platform threads: this thread may initialise a
+        // class that other threads wait for, and pin all carriers by it. No thread but those runs the user's code.
         try {
-            for (Permit permit : toOpen) {
-                if (passedOn++ == 0) openAtStart(permit, failure);
-                else startOpening(permit, failure, rest);
-            }
+            Credentials credentials = openFirst(toOpen.removeFirst());
+            openRest(toOpen, credentials);
         } finally {
-            toOpen.subList(passedOn, toOpen.size()).forEach(Permit::close);
+            for (Permit permit : toOpen) release(permit);
         }
-        rest.await();
-        Throwable first = failure.get();
-        if (first instanceof SQLException e) throw e;
-        if (first != null)
-            throw new SQLException(config.name + ": cannot open a connection", Failures.UNABLE_TO_CONNECT, first);
     }
 
-    private void startOpening(Permit permit, AtomicReference<@Nullable Throwable> failure, CountDownLatch rest) {
-        boolean started = false;
+    /** Opens the first connection; answers the credentials if this thread had to ask for them. */
+    private @Nullable Credentials openFirst(Permit permit) throws SQLException, InterruptedException {
+        Connector.Pending first = null;
+        opening.incrementAndGet();
         try {
-            threads.start("open", () -> {
-                try {
-                    openAtStart(permit, failure);
-                } finally {
-                    rest.countDown();
+            first = connector.begin(null);
+            Credentials credentials = null;
+            if (first.waitsForThisThread(PATIENCE_WITH_CREDENTIALS)) {
+                first.leaveBehind();
+                credentials = connector.credentialsHere();
+                first = connector.begin(credentials);
+            }
+            admit(login(first), permit);
+            return credentials;
+        } finally {
+            opening.decrementAndGet();
+            if (!permit.isUsed()) {
+                if (first != null) first.giveUp();
+                release(permit);
+            }
+        }
+    }
+
+    /** Opens the others, {@code connectParallelism} at a time. */
+    private void openRest(List<Permit> permits, @Nullable Credentials credentials)
+            throws SQLException, InterruptedException {
+        var underWay = new ArrayDeque<Connector.Pending>();
+        opening.incrementAndGet(); // so that the housekeeper does not raise the size meanwhile
+        try {
+            while (!permits.isEmpty()) {
+                while (underWay.size() < Math.min(config.connectParallelism, permits.size())) {
+                    underWay.add(connector.begin(credentials));
                 }
-            });
-            started = true;
-        } finally {
-            if (!started) permit.close();
-        }
-    }
-
-    /** Opens one, unless another attempt has failed. */
-    private void openAtStart(Permit permit, AtomicReference<@Nullable Throwable> failure) {
-        try (permit) {
-            connects.acquire();
-            try {
-                if (failure.get() == null) admit(login(), permit);
-            } finally {
-                connects.release();
-                if (!permit.isUsed()) release(permit); // so that no other thread tries to open a connection for it
+                Connector.Pending next = underWay.remove();
+                Permit permit = permits.removeFirst();
+                try {
+                    admit(login(next), permit);
+                } catch (SQLException e) {
+                    if (!Failures.isState(e, Failures.TOO_MANY_CONNECTIONS) || !withhold(permit)) throw e;
+                } finally {
+                    if (!permit.isUsed()) release(permit);
+                }
             }
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            String what = config.name + ": interrupted while opening the pool";
-            failure.compareAndSet(null, new SQLException(what, Failures.CONNECTION_EXCEPTION, e));
-        } catch (SQLException | RuntimeException | Error e) {
-            failure.compareAndSet(null, e);
+        } finally {
+            opening.decrementAndGet();
+            underWay.forEach(Connector.Pending::giveUp);
         }
     }
 
@@ -245,7 +270,7 @@ final class Supply {
             boolean isFree = true;
             while (isFree && (capacity.hasSurplus() || capacity.hasSurplusWithoutConnection())) isFree = drop(passed);
         } finally {
-            for (PhysicalConnection next = passed.poll(); next != null; next = passed.poll()) giveBack(next);
+            giveBack(passed);
         }
         boolean isMissing = true;
         while (isMissing) isMissing = addPermit();
@@ -278,7 +303,16 @@ final class Supply {
             else passed.add(connection);
             passedOn = true;
         } finally {
-            if (!passedOn) connection.abandon();
+            if (!passedOn) connection.abandoned = true;
+        }
+    }
+
+    /** Gives back all of them. If this throws, those that are left are abandoned. */
+    void giveBack(Deque<PhysicalConnection> inHand) {
+        try {
+            for (PhysicalConnection next = inHand.poll(); next != null; next = inHand.poll()) giveBack(next);
+        } finally {
+            for (PhysicalConnection left : inHand) left.abandoned = true;
         }
     }
 
@@ -288,7 +322,7 @@ final class Supply {
             give(connection);
             passedOn = true;
         } finally {
-            if (!passedOn) connection.abandon();
+            if (!passedOn) connection.abandoned = true;
         }
     }
 
@@ -399,7 +433,7 @@ final class Supply {
         boolean settled = false;
         try {
             try {
-                connection.session().close(connection.closeReason());
+                if (connection.session().close(connection.closeReason())) cancel(connection.session());
             } catch (SQLException | RuntimeException | Error e) {
                 events.happened(new Event.ClosingFailed(e));
                 connection.session().kill(new SQLException("closing failed", Failures.CONNECTION_EXCEPTION, e));
@@ -407,7 +441,26 @@ final class Supply {
             settle(connection);
             settled = true;
         } finally {
-            if (!settled) connection.abandon();
+            if (!settled) connection.abandoned = true;
+        }
+    }
+
+    /** Waits for the cancel for a moment only, because the server may be out of reach, which a new attempt finds out. */
+    private void cancel(Session session) {
+        var isSent = new CountDownLatch(1);
+        threads.start("cancel", () -> {
+            try {
+                session.cancel();
+            } catch (SQLException e) {
+                events.happened(new Event.ClosingFailed(e));
+            } finally {
+                isSent.countDown();
+            }
+        });
+        try {
+            boolean unused = isSent.await(CANCEL_NANOS, TimeUnit.NANOSECONDS);
+        } catch (InterruptedException e) {
+            throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
         }
     }
 
@@ -416,6 +469,7 @@ final class Supply {
         try (Permit permit = permits.hold()) {
             connection.closingToClosed();
             connections.remove(connection);
+            removed.incrementAndGet(); // THEN it may be opened again
             if (!connection.isLeaving()) capacity.empty();
             Session session = connection.session();
             events.happened(new Event.Closed(
@@ -473,14 +527,14 @@ final class Supply {
     void recover() {
         permits.recover(permit -> startFilling(permit, false));
         for (PhysicalConnection connection : connections) {
-            if (connection.isAbandoned() && connection.state() == PhysicalConnection.State.CLOSING) {
+            if (connection.abandoned && connection.state() == PhysicalConnection.State.CLOSING) {
                 connection.recovered();
                 boolean started = false;
                 try {
                     startClosing(connection);
                     started = true;
                 } finally {
-                    if (!started) connection.abandon();
+                    if (!started) connection.abandoned = true;
                 }
             }
         }
@@ -515,20 +569,30 @@ final class Supply {
             opening.incrementAndGet();
             PhysicalConnection connection = null;
             try {
-                for (int failures = 0; connection == null; failures++) {
-                    if (failures > 0) backOff(failures - 1);
+                int failures = 0;
+                long ends = backOffsEnded.get(); // THEN look whether an outage is on
+                while (connection == null) {
+                    if (failures > 0) backOff(permit, failures - 1, ends);
                     if (withdraw(permit)) return;
-                    if (!isWanted() && (failures > 0 || !isAsked)) {
+                    ends = backOffsEnded.get();
+                    boolean isProber = outage.isOn() && outage.isProber(permit);
+                    if (!isProber && !isWanted() && (failures > 0 || !isAsked)) {
                         release(permit);
                         return;
                     }
+                    if (outage.isOn() && !isProber) {
+                        awaitEndOfBackOff(WHILE_OTHERS_PROBE_NANOS, ends);
+                        continue;
+                    }
                     connection = tryOpen(permit);
+                    failures++;
                     if (permit.isUsed()) return; // withheld
                 }
             } catch (InterruptedException e) {
                 throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
             } finally {
                 opening.decrementAndGet(); // before it counts as open, else other openers would find it enough
+                if (outage.leaveProbing(permit) && outage.isOn()) endBackOff(); // another permit probes
             }
             admit(connection, permit);
             if (capacity.hasSurplus()) adjust(); // the target fell while the connection was being opened
@@ -536,19 +600,55 @@ final class Supply {
         }
     }
 
+    /**
+     * Whether a caller waits, or fewer others than {@code minIdle} are open or being opened. One that is closed and opened
+     * again between the two looks would count twice, so then it looks again.
+     */
     private boolean isWanted() {
-        return queue.pending() > 0 || connections.size() + opening() <= Math.min(config.minIdle, size());
+        if (queue.pending() > 0) return true;
+        long before;
+        int supplied;
+        do {
+            before = removed.get();
+            // In the reverse order, one that has just been opened would count twice.
+            supplied = connections.size() + opening();
+        } while (removed.get() != before);
+        return supplied <= Math.min(config.minIdle, size());
     }
 
-    /** Waits 10 to 20 ms after the first failure, up to 1 s after many; not at all once the pool is closed. */
-    private void backOff(int failures) throws InterruptedException {
-        long millis = Math.min(1_000, 20L << Math.min(failures, 10));
+    /**
+     * Waits after a failed attempt: in an outage as long as its age says, if this permit probes; else for 5 to 10 ms after the
+     * first failure, and up to 1 s later. Not at all once the pool is closed.
+     */
+    private void backOff(Permit permit, int failures, long ends) throws InterruptedException {
+        if (outage.isOn()) {
+            if (outage.isProber(permit)) awaitEndOfBackOff(outage.pauseNanos(), ends);
+            return;
+        }
+        long millis = Math.min(1_000, 10L << Math.min(failures, 10));
         millis = millis / 2 + ThreadLocalRandom.current().nextLong(millis / 2 + 1);
-        long nanos = TimeUnit.MILLISECONDS.toNanos(millis);
+        awaitEndOfBackOff(TimeUnit.MILLISECONDS.toNanos(millis), ends);
+    }
+
+    /**
+     * If an outage has no prober, because that one's permit has left circulation, a free permit takes its place. Without a
+     * free permit the pool cannot see the end of the outage, so it forgets the outage; the next failed attempt begins another.
+     */
+    void probe() {
+        if (!outage.isOn() || outage.hasProber()) return;
+        PhysicalConnection idle = queue.tryTakeOrFill();
+        if (idle != null) giveBack(idle);
+        if (permitsInHand() > 0 || capacity.isWithholding()) return;
+        outage.forget();
+        lastFailure = null;
+    }
+
+    /** @param before how often they had ended when the calling thread last looked */
+    private void awaitEndOfBackOff(long atMostNanos, long before) throws InterruptedException {
+        long nanos = atMostNanos;
         backOffLock.lock();
         try {
-            long before = backOffsEnded;
-            while (nanos > 0 && backOffsEnded == before && !isClosed()) nanos = backOffEnds.awaitNanos(nanos);
+            while (nanos > 0 && backOffsEnded.get() == before && !isClosed()) nanos = backOffEnds.awaitNanos(nanos);
         } finally {
             backOffLock.unlock();
         }
@@ -558,7 +658,7 @@ final class Supply {
     private void endBackOff() {
         backOffLock.lock();
         try {
-            backOffsEnded++;
+            backOffsEnded.incrementAndGet();
             backOffEnds.signalAll();
         } finally {
             backOffLock.unlock();
@@ -569,7 +669,8 @@ final class Supply {
         connects.acquire();
         long startNanos = Clock.nanoTime();
         try {
-            return login();
+            boolean othersProbe = outage.isOn() && !outage.isProber(permit); // an outage has begun meanwhile
+            return othersProbe ? null : login();
         } catch (SQLException | RuntimeException | Error e) { // credentials and drivers are other people's code
             if (!isClosed()) openFailed(e, permit, startNanos);
             return null;
@@ -579,27 +680,52 @@ final class Supply {
     }
 
     private void openFailed(Throwable failure, Permit permit, long startNanos) {
-        boolean isFirst = lastFailure == null;
-        lastFailure = new OpenFailure(failure, Clock.nanoTime());
-        events.happened(new Event.OpenFailed(failure, isFirst));
-        boolean isWithheld = Failures.isState(failure, Failures.TOO_MANY_CONNECTIONS) && withhold(permit);
+        OpenFailure before = lastFailure;
+        var latest = new OpenFailure(failure, Clock.nanoTime());
+        latestFailure = latest;
+        if (!outage.hasSucceededSince(startNanos)) lastFailure = latest;
+        boolean isFull = Failures.isState(failure, Failures.TOO_MANY_CONNECTIONS);
+        boolean mayPass = Failures.mayPass(failure);
+        boolean isNews = !mayPass && (before == null || Failures.mayPass(before.cause)); // an outage has its own line
+        events.happened(new Event.OpenFailed(failure, isNews));
+        if (isFull && withhold(permit)) return;
+        if (mayPass) outage.begin(failure, startNanos);
         if (Failures.isState(failure, Failures.CANNOT_CONNECT_NOW)) {
             suspicion.raise("the server is starting up or shutting down", connections);
         }
-        // No lease can end in favour of those that have waited through the whole attempt.
-        if (!isWithheld && connections.isEmpty()) queue.refuse(Reason.DATABASE_DOWN, startNanos);
+        // A failure that stays is thrown at once, unless a lease can still end in favour of the waiting callers.
+        if (connections.isEmpty() && (!mayPass || outage.isDeclared())) {
+            queue.refuse(Reason.DATABASE_DOWN, mayPass ? Long.MAX_VALUE : startNanos);
+        }
     }
 
-    private PhysicalConnection login() throws SQLException {
-        long startNanos = Clock.nanoTime();
+    Outage outage() {
+        return outage;
+    }
+
+    /** Whether callers are refused at once, because the outage has lasted too long and no connection is left. */
+    boolean refusesCallers() {
+        return dependsOnNewConnections() && outage.isDeclared();
+    }
+
+    /** Whether callers have nothing else to hope for than a connection that has yet to be opened. */
+    boolean dependsOnNewConnections() {
+        return connections.isEmpty() && !isSuspended();
+    }
+
+    private PhysicalConnection login() throws SQLException, InterruptedException {
+        return login(connector.begin(null));
+    }
+
+    private PhysicalConnection login(Connector.Pending pending) throws SQLException {
         int current = generation.get();
-        Connector.Opened opened = connector.open();
+        Connector.Opened opened = pending.await();
         try {
             return new PhysicalConnection(
                     new Session(opened, config),
                     Objects.requireNonNull(lender),
                     config.maxLifetime,
-                    startNanos,
+                    pending.beganNanos(),
                     Clock.nanoTime(),
                     current);
         } catch (SQLException | RuntimeException | Error e) {
@@ -614,6 +740,7 @@ final class Supply {
         try {
             boolean isAfterFailure = lastFailure != null;
             lastFailure = null;
+            isAfterFailure &= !outage.end(); // whose end has a line of its own
             events.happened(
                     new Event.Opened(connection.session().backendPid(), connection.openingTook(), isAfterFailure));
             connections.add(connection);

@@ -7,12 +7,13 @@ import java.util.Collection;
  * then is validated before it is lent. Thread-safe, never blocks.
  */
 final class Suspicion {
-    private final Events events;
+    private final Outage outage;
     private final Alarm alarm;
     private volatile long sinceNanos;
+    private volatile long distrustedNanos;
 
-    Suspicion(Events events, Alarm alarm) {
-        this.events = events;
+    Suspicion(Outage outage, Alarm alarm) {
+        this.outage = outage;
         this.alarm = alarm;
     }
 
@@ -20,11 +21,22 @@ final class Suspicion {
         return connection.provenNanos() < sinceNanos;
     }
 
+    /** Whether a connection that has been idle since that time may be dead, so that its socket is looked at. */
+    boolean distrusts(long idleNanos) {
+        return idleNanos <= distrustedNanos;
+    }
+
+    /** A connection was lost, so the others may be: each idle one is looked at before it is lent. */
+    void distrust() {
+        distrustedNanos = Clock.nanoTime();
+        alarm.ringForSweep();
+    }
+
     /** All these connections are suspect from now on. The housekeeper has the idle ones validated at once. */
     void raise(String why, Collection<PhysicalConnection> connections) {
         if (connections.stream().allMatch(this::covers)) return; // nothing new
         sinceNanos = Clock.nanoTime();
-        events.happened(new Event.Doubted(why));
+        outage.warn(new Event.Doubted(why));
         alarm.ringForSweep();
     }
 }

@@ -7,6 +7,7 @@ import dev.nanopool.testkit.Threads;
 import java.util.Queue;
 import java.util.Random;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
@@ -283,21 +284,29 @@ class CapacityTest {
         var capacity = new Capacity(1);
         assertThat(capacity.add()).isTrue();
         var threads = new Threads();
-        var start = new CyclicBarrier(2);
-        threads.start(() -> {
-            start.await();
-            for (int i = 0; i < 300_000; i++) {
-                capacity.resize(1);
-                if (capacity.effectiveSize() > 1) throw new AssertionError("more than the size: " + capacity);
-            }
-        });
-        threads.start(() -> {
-            start.await();
-            for (int i = 0; i < 300_000; i++) if (capacity.withhold()) throw new AssertionError("the only permit");
-        });
+        // Each goes on until the other one has done its share, so that they overlap also if one begins late.
+        var shares = new CountDownLatch(2);
+        threads.start(() -> repeat(shares, () -> {
+            capacity.resize(1);
+            if (capacity.effectiveSize() > 1) throw new AssertionError("more than the size: " + capacity);
+        }));
+        threads.start(() -> repeat(shares, () -> {
+            if (capacity.withhold()) throw new AssertionError("the only permit");
+        }));
         threads.join();
         assertThat(capacity.effectiveSize()).isEqualTo(1);
         assertThat(capacity.isWithholding()).isFalse();
+    }
+
+    private static void repeat(CountDownLatch shares, Runnable step) {
+        try {
+            for (int i = 0; shares.getCount() > 0; i++) {
+                step.run();
+                if (i == 1_000_000) shares.countDown();
+            }
+        } finally {
+            shares.countDown(); // so that the other one ends, too, when this one has failed
+        }
     }
 
     /** Permits as a pool has them: each is free, or in a thread's hand, or leaving. */

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatCode;
 
 import dev.nanopool.PoolExhaustedException.Holder;
 import dev.nanopool.PoolExhaustedException.Verdict;
+import java.io.EOFException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
 import java.lang.reflect.Proxy;
@@ -27,6 +28,9 @@ import org.junit.jupiter.api.Test;
 class EventsTest {
     @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
     private static final Throwable CAUSE = new IllegalStateException("cause");
+
+    @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
+    private static final Throwable HOST = new Exception("to db:5432 refused", CAUSE);
 
     private static final Holder HOLDER = new Holder("main", Duration.ofMillis(3), List.of());
 
@@ -67,13 +71,46 @@ class EventsTest {
                 new Row(new Event.OpenFailed(CAUSE, false), "", Level.FINE, "failed: cause", "openFailed"),
                 new Row(new Event.Withheld(2, 5, true), "", Level.WARNING, "2 of 5 connections"),
                 new Row(new Event.Withheld(2, 5, false), "", Level.FINE, "2 of 5 connections"),
-                new Row(new Event.Lost(7, null, false), "lost", Level.WARNING, "lost (backend 7)"),
-                new Row(new Event.Lost(7, CAUSE, true), "lost", Level.FINE, "cause"),
+                new Row(
+                        new Event.OutageBegan("db:5432", HOST),
+                        "",
+                        Level.WARNING,
+                        "at db:5432 lets no connection in: to db:5432 refused (cause)"),
+                new Row(new Event.OutageBegan("db:5432", CAUSE), "", Level.WARNING, "no connection in: cause"),
+                new Row(
+                        new Event.OutageBegan("db:5432", new Exception("failed", new EOFException())),
+                        "",
+                        Level.WARNING,
+                        "no connection in: failed (EOFException)"),
+                new Row(
+                        new Event.OutageDeclared(HOST, 5_000_000_000L),
+                        "",
+                        Level.WARNING,
+                        "for 5000 ms, so callers are refused at once: to db:5432 refused (cause)"),
+                new Row(
+                        new Event.OutageEnded(5_500_000_000L, 7),
+                        "",
+                        Level.INFO,
+                        "again, after 5500 ms; 7 callers were refused"),
+                new Row(
+                        new Event.OutageForgotten(1_500_000_000L),
+                        "",
+                        Level.INFO,
+                        "after 1500 ms without a new connection"),
+                new Row(new Event.Lost(7, null), "lost", Level.FINE, "lost (backend 7): the server or the network"),
+                new Row(new Event.Lost(7, CAUSE), "lost", Level.FINE, "cause"),
+                new Row(new Event.Unexplained("line"), "", Level.WARNING, "line"),
                 new Row(new Event.Doubted("why"), "", Level.WARNING, "why: asking all"),
                 new Row(new Event.Reset(), "resets", Level.OFF, ""),
                 new Row(new Event.ServiceFailed("reset", CAUSE), "", Level.FINE, "reset failed"),
                 new Row(new Event.ClosingFailed(CAUSE), "", Level.FINE, "closing a connection failed"),
                 new Row(new Event.Closed(7, CloseReason.RETIRED, 0, null), "closed", Level.FINE, "retired", "closed"),
+                new Row(
+                        new Event.Closed(7, CloseReason.SERVER_TIMEOUT, 0, CAUSE),
+                        "closed",
+                        Level.INFO,
+                        "(backend 7): ended by a timeout of the server: cause",
+                        "closed"),
                 new Row(
                         new Event.Closed(7, CloseReason.LOST, 0, CAUSE),
                         "closed",
@@ -207,6 +244,22 @@ class EventsTest {
         events.happened(new Event.Closed(1, CloseReason.RETIRED, 5, null));
         events.happened(new Event.Closed(2, CloseReason.RETIRED, 6, null));
         assertThat(events.counters().pastLeases()).isEqualTo(11);
+    }
+
+    // A log that cannot even say what it logs is as one that logs nothing, to the pool and to the caller.
+    @Test
+    void logThatCannotTellItsLevelMustStopNeitherTheOthersNorTheCaller() throws Exception {
+        var broken = (System.Logger) Proxy.newProxyInstance(
+                System.Logger.class.getClassLoader(),
+                new Class<?>[] {System.Logger.class},
+                (proxy, method, arguments) -> {
+                    throw new IllegalStateException("injected");
+                });
+        for (Row row : table()) {
+            var events = new Events("orders", listener(null), broken);
+            assertThat(events.isLogged(System.Logger.Level.ERROR)).isFalse();
+            check(new Row(row.event, row.counter, Level.OFF, "", row.told), events);
+        }
     }
 
     // Whatever the listener or a handler of the log throws, or both, the other sinks get the event, and the caller,

@@ -3,21 +3,34 @@ package dev.nanopool;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.nanopool.Failures.Kind;
+import java.io.EOFException;
 import java.io.IOException;
 import java.lang.reflect.Field;
 import java.lang.reflect.Modifier;
+import java.net.ConnectException;
+import java.net.NoRouteToHostException;
+import java.net.SocketException;
+import java.net.SocketTimeoutException;
+import java.net.UnknownHostException;
 import java.nio.channels.ClosedByInterruptException;
+import java.nio.channels.ClosedChannelException;
+import java.security.cert.CertificateException;
 import java.sql.BatchUpdateException;
 import java.sql.SQLClientInfoException;
 import java.sql.SQLException;
+import java.sql.SQLNonTransientConnectionException;
 import java.sql.SQLTimeoutException;
+import java.sql.SQLTransientConnectionException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Stream;
+import javax.net.ssl.SSLException;
+import javax.net.ssl.SSLHandshakeException;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -34,6 +47,9 @@ class FailuresTest {
             "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22", "23", "24",
             "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40", "42", "44", "53", "54",
             "55", "57", "58", "60", "72", "99", "F0", "HV", "P0", "XX");
+
+    /** The server ends a session by a timeout of its own, which says nothing about other sessions. */
+    private static final Set<String> TIMEOUTS = Set.of("57P05", "25P03", "25P04");
 
     /** Every class, every state of the driver and every state that has a name here. */
     static Stream<String> states() {
@@ -77,10 +93,11 @@ class FailuresTest {
     @ParameterizedTest
     @MethodSource("states")
     void fatalMessageMustEndTheSession(String state) {
+        Kind expected = TIMEOUTS.contains(state) ? Kind.SERVER_TIMEOUT : Kind.LOST;
         for (String severity : List.of("FATAL", "PANIC")) {
             for (SQLException form : forms(ofServer(severity, state))) {
                 for (boolean speaking : new boolean[] {true, false}) {
-                    assertThat(Failures.kindOf(form, speaking)).as("%s", form).isEqualTo(Kind.LOST);
+                    assertThat(Failures.kindOf(form, speaking)).as("%s", form).isEqualTo(expected);
                 }
             }
         }
@@ -142,7 +159,9 @@ class FailuresTest {
     @Test
     void severityInAnotherLanguageMustBeReadFromTheState() {
         assertThat(Failures.kindOf(ofServer("致命错误", "57P01"), true)).isEqualTo(Kind.LOST);
-        assertThat(Failures.kindOf(ofServer("致命错误", "57P05"), true)).isEqualTo(Kind.LOST);
+        for (String state : TIMEOUTS) {
+            assertThat(Failures.kindOf(ofServer("致命错误", state), true)).isEqualTo(Kind.SERVER_TIMEOUT);
+        }
         assertThat(Failures.kindOf(ofServer("错误", "22012"), true)).isEqualTo(Kind.STATEMENT);
         assertThat(Failures.kindOf(ofServer("错误", "08P01"), true)).isEqualTo(Kind.STATEMENT);
     }
@@ -155,6 +174,9 @@ class FailuresTest {
         assertThat(Failures.kindOf(first, true)).isEqualTo(Kind.CANCELLED);
         first.setNextException(ofServer("FATAL", "57P01"));
         assertThat(Failures.kindOf(first, true)).isEqualTo(Kind.LOST);
+        first.setNextException(ofServer("FATAL", "57P05"));
+        first.setNextException(new SQLException("the end of the stream", "08006", new EOFException()));
+        assertThat(Failures.kindOf(first, true)).isEqualTo(Kind.SERVER_TIMEOUT);
     }
 
     @Test
@@ -236,11 +258,81 @@ class FailuresTest {
         assertThat(Failures.kindOf(failure, true)).isEqualTo(Kind.LOST);
     }
 
+    private static PSQLException ofDriver(PSQLState state, String thrower, Throwable... causes) {
+        Throwable cause = null;
+        for (Throwable each : List.of(causes).reversed()) {
+            if (cause != null) each.initCause(cause);
+            cause = each;
+        }
+        var failure = new PSQLException("message", state, cause);
+        failure.setStackTrace(new StackTraceElement[] {new StackTraceElement(thrower, "m", "F.java", 1)});
+        return failure;
+    }
+
+    private static final String CONNECTING = "org.postgresql.core.v3.ConnectionFactoryImpl";
+    private static final String TLS = "org.postgresql.ssl.MakeSSL";
+
+    static Stream<Throwable> thatMayPass() {
+        return Stream.of(
+                ofDriver(PSQLState.CONNECTION_UNABLE_TO_CONNECT, CONNECTING, new ConnectException("refused")),
+                ofDriver(PSQLState.CONNECTION_UNABLE_TO_CONNECT, CONNECTING, new UnknownHostException("db")),
+                ofDriver(PSQLState.CONNECTION_UNABLE_TO_CONNECT, CONNECTING, new SocketTimeoutException()),
+                ofDriver(PSQLState.CONNECTION_UNABLE_TO_CONNECT, CONNECTING, new NoRouteToHostException()),
+                ofDriver(PSQLState.CONNECTION_FAILURE, CONNECTING, new EOFException()),
+                ofDriver(PSQLState.CONNECTION_FAILURE, CONNECTING, new SocketException("reset")),
+                ofDriver(PSQLState.CONNECTION_FAILURE, TLS, new SSLHandshakeException("ended"), new EOFException()),
+                ofDriver(PSQLState.CONNECTION_FAILURE, TLS, new SSLException("reset"), new SocketException()),
+                ofDriver(PSQLState.CONNECTION_FAILURE, TLS, new SSLException("cut"), new ClosedChannelException()),
+                ofServer("FATAL", "57P01"),
+                ofServer("FATAL", "57P02"),
+                ofServer("FATAL", "57P03"),
+                ofServer("FATAL", "53300"),
+                ofServer("FATAL", "08P01"),
+                new SQLTransientConnectionException("too late", "08001"));
+    }
+
+    static Stream<Throwable> thatStays() {
+        return Stream.of(
+                ofServer("FATAL", "28P01"),
+                ofServer("FATAL", "28000"),
+                ofServer("FATAL", "3D000"),
+                ofServer("FATAL", "22023"),
+                ofServer("FATAL", "42501"),
+                ofServer("FATAL", "57P04"),
+                ofServer("FATAL", "XX000"),
+                ofDriver(PSQLState.CONNECTION_REJECTED, CONNECTING),
+                ofDriver(PSQLState.CONNECTION_FAILURE, TLS, new SSLHandshakeException("handshake_failure")),
+                ofDriver(
+                        PSQLState.CONNECTION_FAILURE,
+                        TLS,
+                        new SSLHandshakeException("path"),
+                        new CertificateException()),
+                ofDriver(PSQLState.CONNECTION_FAILURE, TLS), // another host's name in the certificate
+                new PSQLException("no state", null),
+                new SQLException("the supplier of the credentials has failed", "08001"),
+                new SQLNonTransientConnectionException("the pool is closed", "08003"),
+                new IllegalStateException(),
+                new StackOverflowError());
+    }
+
+    // An outage is what may pass by itself. Whatever an operator must repair is thrown at once.
+    @ParameterizedTest
+    @MethodSource("thatMayPass")
+    void failureThatMayPassMustBeginAnOutage(Throwable failure) {
+        assertThat(Failures.mayPass(failure)).isTrue();
+    }
+
+    @ParameterizedTest
+    @MethodSource("thatStays")
+    void failureThatStaysMustBeginNone(Throwable failure) {
+        assertThat(Failures.mayPass(failure)).isFalse();
+    }
+
     @ParameterizedTest
     @EnumSource(Kind.class)
     void kindMustSayWhetherItEndsTheSession(Kind kind) {
         assertThat(kind.endsSession())
-                .isEqualTo(
-                        EnumSet.of(Kind.UNFINISHED, Kind.INTERRUPTED, Kind.LOST).contains(kind));
+                .isEqualTo(EnumSet.of(Kind.UNFINISHED, Kind.INTERRUPTED, Kind.SERVER_TIMEOUT, Kind.LOST)
+                        .contains(kind));
     }
 }

@@ -24,6 +24,7 @@ class FateTest {
             RESET_LATE     CLOSE     RESET_FAILED
             INTERRUPTED    CLOSE     INTERRUPTED
             WRONG_ROLE     CLOSE     WRONG_ROLE
+            SERVER_TIMEOUT CLOSE     SERVER_TIMEOUT
             LOST           CLOSE     LOST
             UNFINISHED     CLOSE     UNFINISHED
             RESET_FAILED   CLOSE     RESET_FAILED
@@ -82,7 +83,7 @@ class FateTest {
         }
     }
 
-    // All two million sets of facts. No fact means that the connection is given on; of several, the first row decides.
+    // All four million sets of facts. No fact means that the connection is given on; of several, the first row decides.
     @Test
     void everySetOfFactsMustHaveTheFateOfItsFirstRow() {
         int all = ROWS.stream().mapToInt(row -> row.fact.bit()).sum();

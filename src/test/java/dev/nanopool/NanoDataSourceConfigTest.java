@@ -37,6 +37,19 @@ class NanoDataSourceConfigTest {
         assertThat(dataSource.config().maxLifetime).isEqualTo(Duration.ofMinutes(1));
     }
 
+    // Callers wait through an outage as long as for a connection, unless something else is said; zero means what it
+    // says.
+    @Test
+    void outagePatienceMustFollowConnectionTimeoutUnlessGiven() {
+        dataSource.setConnectionTimeout(1_234);
+        assertThat(dataSource.getOutagePatience()).isEqualTo(-1);
+        assertThat(dataSource.config().outagePatience).isEqualTo(Duration.ofMillis(1_234));
+        dataSource.setOutagePatience(200);
+        assertThat(dataSource.config().outagePatience).isEqualTo(Duration.ofMillis(200));
+        dataSource.setOutagePatience(0);
+        assertThat(dataSource.config().outagePatience).isZero();
+    }
+
     // HikariCP's zero means "no limit", and a configuration taken over from there must not turn into "at once".
     @Test
     void zeroMustMeanNoLimit() {

@@ -324,7 +324,7 @@ class PhysicalConnectionTest {
             if (isFailing)
                 assertThat(catchThrowable(() -> connection.end(caller, 5))).hasMessage("injected");
             else assertThat(connection.end(caller, 5)).isTrue();
-            assertThat(connection.isAbandoned()).isEqualTo(isFailing);
+            assertThat(connection.abandoned).isEqualTo(isFailing);
             assertThat(connection.state()).isEqualTo(State.IDLE);
             assertThat(connection.end(caller, 5)).isFalse();
             assertThat(calls).hasValue(1);

@@ -36,6 +36,7 @@ class PoolConfigTest {
         assertThat(config.size).isEqualTo(10);
         assertThat(config.minIdle).isEqualTo(10);
         assertThat(config.acquireTimeout).isEqualTo(Duration.ofSeconds(5));
+        assertThat(config.outagePatience).isEqualTo(Duration.ofSeconds(5));
         assertThat(config.maxWaiters).isEqualTo(Integer.MAX_VALUE);
         assertThat(config.connectTimeout).isEqualTo(Duration.ofSeconds(10));
         assertThat(config.connectParallelism).isEqualTo(4);
@@ -50,6 +51,8 @@ class PoolConfigTest {
     void defaultsMustFollowTheSizeAndTheUrl() {
         PoolConfig small = builder().size(2).build();
         assertThat(small.minIdle).isEqualTo(2);
+        assertThat(builder().acquireTimeout(Duration.ofSeconds(7)).build().outagePatience)
+                .isEqualTo(Duration.ofSeconds(7));
         assertThat(small.connectParallelism).isEqualTo(2);
         assertThat(PoolConfig.builder(URL + "?connect_timeout=3").build().connectTimeout)
                 .isEqualTo(Duration.ofSeconds(3));
@@ -99,6 +102,7 @@ class PoolConfigTest {
     @CsvSource(delimiter = '|', textBlock = """
             # component    | least
             acquireTimeout | PT0S
+            outagePatience | PT0S
             connectTimeout | PT0.1S
             maxLifetime    | PT1S
             idleTimeout    | PT1S
@@ -125,6 +129,7 @@ class PoolConfigTest {
     private static Duration duration(String component, Duration value) {
         return switch (component) {
             case "acquireTimeout" -> builder().acquireTimeout(value).build().acquireTimeout;
+            case "outagePatience" -> builder().outagePatience(value).build().outagePatience;
             case "connectTimeout" -> builder().connectTimeout(value).build().connectTimeout;
             case "maxLifetime" -> builder().maxLifetime(value).build().maxLifetime;
             case "idleTimeout" -> builder().idleTimeout(value).build().idleTimeout;

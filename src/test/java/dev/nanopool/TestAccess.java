@@ -64,6 +64,11 @@ public final class TestAccess {
         return pool.freePermits();
     }
 
+    /** As if the wall clock had jumped, and the other one had not. */
+    public static void shiftWallClock(Pool pool, Duration jump) {
+        pool.clock().shiftWallClock(jump.toMillis());
+    }
+
     public static boolean isClosed(Pool pool) {
         return pool.isClosed();
     }

@@ -54,7 +54,7 @@ public final class Bench {
     }
 
     private static final Map<String, Part> PARTS = new LinkedHashMap<>();
-    private static final Set<String> ONLY_IN_FULL = Set.of("checked", "recovery"); // unless asked for
+    private static final Set<String> ONLY_IN_FULL = Set.of("checked", "outages"); // unless asked for
 
     static {
         PARTS.put("cycle", Bench::cycle);
@@ -64,7 +64,7 @@ public final class Bench {
         PARTS.put("rows", Bench::rows);
         PARTS.put("startup", Bench::startup);
         PARTS.put("waiting", Bench::waiting);
-        PARTS.put("recovery", Bench::recovery);
+        PARTS.put("outages", Bench::outages);
         PARTS.put("rotation", Bench::rotation);
     }
 
@@ -359,13 +359,15 @@ public final class Bench {
                 another that had come earlier.""", table.markdown());
     }
 
-    private void recovery() throws Exception {
-        List<String> lines = java(20, List.of(), Recovery.class, List.of(Integer.toString(ROUNDS)));
+    private void outages() throws Exception {
+        List<String> lengths = FULL ? List.of() : List.of("300", "1500");
+        List<String> lines = java(30, List.of(), Outages.class, lengths);
         lines.removeIf(line -> !line.startsWith("|")); // what the pools log meanwhile
         report.add(
-                "Recovery",
-                "The server is restarted under 200 callers, see `Recovery.java`.",
+                "Outages",
+                "The database is away for a while under 100 callers that wait for 5 s, see `Outages.java`.",
                 String.join("\n", lines) + "\n");
+        report.bars(Outages.failures(lines), Outages.FAILURES, "outages.svg", true);
     }
 
     private void rotation() throws Exception {

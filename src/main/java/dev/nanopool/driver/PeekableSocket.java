@@ -1,9 +1,11 @@
 package dev.nanopool.driver;
 
+import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.SocketAddress;
 import java.net.SocketException;
@@ -11,8 +13,13 @@ import java.net.SocketImpl;
 import java.net.SocketOption;
 import java.nio.ByteBuffer;
 import java.nio.channels.SocketChannel;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Set;
+import java.util.concurrent.TimeUnit;
+import java.util.function.LongSupplier;
 import jdk.net.ExtendedSocketOptions;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A TCP socket that can be asked, without waiting, whether the server has said something or is gone. A byte that was
@@ -23,12 +30,16 @@ public final class PeekableSocket extends Socket {
     private static final int KEEPALIVE_IDLE_SECONDS = 30;
     private static final int KEEPALIVE_INTERVAL_SECONDS = 10;
     private static final int KEEPALIVE_COUNT = 3;
+    private static final int SKIPPED_BYTES = 8192; // at a time
     private static final int NOTHING = -1;
     private static final int ERROR_RESPONSE = 'E'; // what an idle session is told before the server ends it
     private static final int TLS_ALERT = 0x15; // the same below TLS; no message of the server begins with it
 
-    private final SocketChannel channel = SocketChannel.open();
-    private final Socket socket = channel.socket();
+    private final LongSupplier shareNanos; // how long connecting may take
+    private volatile SocketChannel channel = SocketChannel.open(); // another one for each address that is tried
+    private volatile Socket socket = channel.socket();
+    private volatile boolean closed;
+    private @Nullable SocketAddress bound; // this end, if the driver chose it
     private final ByteBuffer one = ByteBuffer.allocate(1);
     private int peeked = NOTHING;
     private volatile boolean reading; // a thread waits in a read
@@ -45,8 +56,13 @@ public final class PeekableSocket extends Socket {
         IN_USE
     }
 
-    PeekableSocket() throws IOException {
+    PeekableSocket(LongSupplier shareNanos) throws IOException {
         super((SocketImpl) null); // every method that the driver and TLS use goes to the channel's socket
+        this.shareNanos = shareNanos;
+        keepAlive();
+    }
+
+    private void keepAlive() throws IOException {
         keepAlive(ExtendedSocketOptions.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS);
         keepAlive(ExtendedSocketOptions.TCP_KEEPINTERVAL, KEEPALIVE_INTERVAL_SECONDS);
         keepAlive(ExtendedSocketOptions.TCP_KEEPCOUNT, KEEPALIVE_COUNT);
@@ -64,7 +80,7 @@ public final class PeekableSocket extends Socket {
      */
     public Peek peek() {
         if (reading) return Peek.IN_USE; // the reader holds the lock that a switch of the mode needs
-        if (peeked != NOTHING) return Peek.DATA;
+        if (peeked != NOTHING) return hasFarewell() ? Peek.GONE : Peek.DATA;
         try {
             channel.configureBlocking(false);
             try {
@@ -72,13 +88,22 @@ public final class PeekableSocket extends Socket {
                 if (count == 0) return Peek.QUIET;
                 if (count < 0) return Peek.GONE;
                 peeked = one.get(0) & 0xFF;
-                return peeked == ERROR_RESPONSE || peeked == TLS_ALERT ? Peek.GONE : Peek.DATA;
+                return hasFarewell() ? Peek.GONE : Peek.DATA;
             } finally {
                 channel.configureBlocking(true);
             }
         } catch (IOException e) {
             return Peek.GONE; // closed or reset
         }
+    }
+
+    /**
+     * Returns whether the server has said why it ends the session.
+     *
+     * @return whether a read would answer that
+     */
+    public boolean hasFarewell() {
+        return peeked == ERROR_RESPONSE || peeked == TLS_ALERT;
     }
 
     @Override
@@ -114,6 +139,19 @@ public final class PeekableSocket extends Socket {
             return 1;
         }
 
+        /**
+         * Throws at the end of the stream. The driver skips a row for which it has no memory, in a loop that would go on for
+         * ever there.
+         */
+        @Override
+        public long skip(long count) throws IOException {
+            if (count <= 0) return 0;
+            byte[] bytes = new byte[(int) Math.min(count, SKIPPED_BYTES)];
+            int skipped = read(bytes, 0, bytes.length);
+            if (skipped < 0) throw new EOFException("the server has closed the connection");
+            return skipped;
+        }
+
         @Override
         public int available() throws IOException {
             return in.available() + (peeked == NOTHING ? 0 : 1);
@@ -134,21 +172,63 @@ public final class PeekableSocket extends Socket {
 
     @Override
     public void connect(SocketAddress address) throws IOException {
-        socket.connect(address);
+        connect(address, 0);
     }
 
     @Override
     public void connect(SocketAddress address, int timeoutMillis) throws IOException {
-        socket.connect(address, timeoutMillis);
+        long timeoutNanos = timeoutMillis == 0 ? Long.MAX_VALUE : TimeUnit.MILLISECONDS.toNanos(timeoutMillis);
+        long startNanos = System.nanoTime();
+        List<SocketAddress> addresses = addresses(address);
+        IOException failure = null;
+        for (int i = 0; i < addresses.size(); i++) {
+            try {
+                if (i > 0) reopen();
+                long left = Math.min(shareNanos.getAsLong(), timeoutNanos - (System.nanoTime() - startNanos));
+                long millis = TimeUnit.NANOSECONDS.toMillis(left) / (addresses.size() - i);
+                socket.connect(addresses.get(i), Math.clamp(millis, 1, Integer.MAX_VALUE));
+                return;
+            } catch (IOException e) {
+                if (failure == null) failure = e;
+                else failure.addSuppressed(e);
+            }
+        }
+        throw failure == null ? new IOException("no address of " + address) : failure;
+    }
+
+    /** All addresses of the name, so that a dead one does not keep the driver from the others. */
+    private static List<SocketAddress> addresses(SocketAddress address) throws IOException {
+        if (!(address instanceof InetSocketAddress inet) || inet.isUnresolved()) return List.of(address);
+        List<SocketAddress> all = new ArrayList<>();
+        all.add(address);
+        for (InetAddress other : InetAddress.getAllByName(inet.getHostString())) {
+            if (!other.equals(inet.getAddress())) all.add(new InetSocketAddress(other, inet.getPort()));
+        }
+        return all;
+    }
+
+    /** A channel that could not connect cannot be used again. */
+    private void reopen() throws IOException {
+        channel.close();
+        channel = SocketChannel.open(); // THEN look; a closing thread sets the flag, THEN closes the channel
+        socket = channel.socket();
+        if (closed) {
+            channel.close();
+            throw new SocketException("closed while connecting");
+        }
+        keepAlive();
+        if (bound != null) socket.bind(bound);
     }
 
     @Override
     public void bind(SocketAddress address) throws IOException {
+        bound = address;
         socket.bind(address);
     }
 
     @Override
     public void close() throws IOException {
+        closed = true;
         channel.close();
     }
 

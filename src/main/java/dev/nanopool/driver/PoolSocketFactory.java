@@ -3,9 +3,14 @@ package dev.nanopool.driver;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.Socket;
+import java.time.Duration;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
 import javax.net.SocketFactory;
 import org.jspecify.annotations.Nullable;
 
@@ -21,15 +26,33 @@ public final class PoolSocketFactory extends SocketFactory {
     private final @Nullable Attempt attempt;
 
     /**
-     * An attempt to open a connection: possibly to several hosts one after the other, and by several logins. Thread-safe.
+     * An attempt to open a connection, possibly to several hosts one after the other, and by several logins. Each host gets
+     * its share of the time that is left, so that a dead one does not keep the attempt from the others. Thread-safe.
      */
     public static final class Attempt {
-        private final String key = Long.toString(KEYS.incrementAndGet());
-        private volatile @Nullable PeekableSocket latest;
-        private volatile boolean cut;
+        private static final Object CUT = new Object();
+        // How often to look whether the driver is at the next host.
+        private static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
 
-        /** Begins an attempt. */
-        public Attempt() {
+        private final String key = Long.toString(KEYS.incrementAndGet());
+        private final int hosts;
+        private final long deadlineNanos;
+        private final AtomicInteger sockets = new AtomicInteger();
+        private final CompletableFuture<@Nullable Void> begun = new CompletableFuture<>();
+        private final AtomicReference<@Nullable Object> latest = new AtomicReference<>(); // a Turn, or CUT
+
+        /** A host's turn: its socket, until when the others leave it the time, and whether its socket was closed then. */
+        private record Turn(PeekableSocket socket, long endsNanos, boolean isGivenUp) {}
+
+        /**
+         * Begins an attempt.
+         *
+         * @param hosts how many hosts there are to try
+         * @param timeout how long the attempt may take
+         */
+        public Attempt(int hosts, Duration timeout) {
+            this.hosts = hosts;
+            this.deadlineNanos = System.nanoTime() + timeout.toNanos();
             ATTEMPTS.put(key, this);
         }
 
@@ -42,20 +65,93 @@ public final class PoolSocketFactory extends SocketFactory {
             return key;
         }
 
+        /** The driver has made a socket, for the next host. False: the attempt is cut. */
+        private boolean made(PeekableSocket socket) {
+            int hostsLeft = Math.max(1, hosts - sockets.getAndIncrement());
+            long now = System.nanoTime();
+            var turn = new Turn(socket, now + (deadlineNanos - now) / hostsLeft, false);
+            boolean isMine = latest.getAndUpdate(old -> old == CUT ? CUT : turn) != CUT;
+            begun.complete(null); // THEN, because a thread that waits for it looks at the share
+            return isMine;
+        }
+
+        /**
+         * Returns when the driver begins to connect.
+         *
+         * @return not done while it waits for the credentials
+         */
+        public CompletableFuture<@Nullable Void> begun() {
+            return begun;
+        }
+
+        /**
+         * Returns how long the attempt may still take.
+         *
+         * @return nanoseconds, zero or less if it is over
+         */
+        public long leftNanos() {
+            return deadlineNanos - System.nanoTime();
+        }
+
+        /**
+         * Returns how long the present host may still take. The last one has all the time that is left to the attempt.
+         *
+         * @return nanoseconds, zero or less if its share is over
+         */
+        public long shareNanos() {
+            return (latest.get() instanceof Turn turn ? turn.endsNanos : deadlineNanos) - System.nanoTime();
+        }
+
+        /**
+         * The login is done: what follows has all the time that is left.
+         *
+         * @return false if the host was given up meanwhile, so that the connection is closed
+         */
+        public boolean loggedIn() {
+            latest.updateAndGet(now ->
+                    now instanceof Turn turn && !turn.isGivenUp ? new Turn(turn.socket, deadlineNanos, false) : now);
+            return !isHostGivenUp();
+        }
+
+        /**
+         * If the present host's share is over, closes its socket, so that the driver tries the next host. A host whose turn
+         * has just begun is left alone. {@link #shareNanos} tells when to call this again. Never blocks.
+         */
+        public void giveUpHost() {
+            Object now = latest.get();
+            if (!(now instanceof Turn turn) || turn.endsNanos - System.nanoTime() > 0) return;
+            if (latest.compareAndSet(now, new Turn(turn.socket, System.nanoTime() + LOOK_NANOS, true)))
+                close(turn.socket);
+        }
+
+        /**
+         * Returns whether the present host was given up. If it had just let the driver in, the driver does not try the next
+         * host itself.
+         *
+         * @return true until the driver tries another host
+         */
+        public boolean isHostGivenUp() {
+            return latest.get() instanceof Turn turn && turn.isGivenUp;
+        }
+
+        /** The driver begins again with the first host; all hosts share the time that is left. */
+        public void beginAgain() {
+            sockets.set(0);
+        }
+
         /** Closes the attempt's socket, and every one that it would still make. Never blocks. */
         public void cut() {
-            cut = true; // THEN look; who makes a socket looks here after it
-            close(latest);
+            if (latest.getAndSet(CUT) instanceof Turn turn) close(turn.socket);
         }
 
         /**
          * Ends the attempt. Sockets that the driver makes later, to cancel statements, are not its.
          *
-         * @return its last socket, the connection's; null if the driver has not made any
+         * @return its last socket, the connection's; null if the driver has not made any, or the attempt is cut
          */
         public @Nullable PeekableSocket end() {
             ATTEMPTS.remove(key);
-            return latest;
+            return latest.get() instanceof Turn turn ? turn.socket : null;
         }
     }
 
@@ -83,10 +179,9 @@ public final class PoolSocketFactory extends SocketFactory {
 
     @Override
     public Socket createSocket() throws IOException {
-        var socket = new PeekableSocket();
-        if (attempt == null || !ATTEMPTS.containsKey(attempt.key)) return socket;
-        attempt.latest = socket;
-        if (attempt.cut) {
+        if (attempt == null || !ATTEMPTS.containsKey(attempt.key)) return new PeekableSocket(() -> Long.MAX_VALUE);
+        var socket = new PeekableSocket(attempt::shareNanos);
+        if (!attempt.made(socket)) {
             socket.close();
             throw new IOException("the attempt to connect took too long");
         }

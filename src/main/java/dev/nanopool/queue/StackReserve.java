@@ -1,23 +1,34 @@
 package dev.nanopool.queue;
 
 /**
- * Makes a full stack show before a change instead of in the middle of it. The JDK's collections and semaphores may throw a
- * {@code StackOverflowError} when they have done one half of their work; after {@link #require} they have room for both.
+ * Makes a full stack show before a change instead of in the middle of it. The JDK's collections, semaphores, locks and threads
+ * may throw a {@code StackOverflowError} when they have done one half of their work; after a method of this class they have
+ * room for both.
  */
 public final class StackReserve {
-    // 24 frames take 3 kB or more when they are compiled. The deepest of the calls that rely on them is an interpreted
-    // LinkedTransferQueue.offer with its VarHandle, which takes 1 kB.
-    private static final int FRAMES = 24;
+    // A compiled frame of `descend` takes 128 bytes or more, and 4 ns.
+    private static final int FRAMES = 24; // an interpreted LinkedTransferQueue.offer with its VarHandle takes 1 kB
+    private static final int MANY_FRAMES = 192;
 
     private StackReserve() {}
 
     /**
-     * Returns if the calling thread has some kilobytes of stack left.
+     * Returns if the calling thread has 3 kB of stack left: for a collection, a semaphore, an atomic.
      *
      * @throws StackOverflowError if it has not
      */
     public static void require() {
         long unused = descend(FRAMES, 1, 2, 3, 4, 5, 6, 7, 8);
+    }
+
+    /**
+     * Returns if the calling thread has 24 kB of stack left: to start a thread, to use a channel, to read the stack of another
+     * thread. Not for the hot path.
+     *
+     * @throws StackOverflowError if it has not
+     */
+    public static void requireMuch() {
+        long unused = descend(MANY_FRAMES, 1, 2, 3, 4, 5, 6, 7, 8);
     }
 
     // Each frame keeps its parameters for the sum, so that a compiled frame is not small either.

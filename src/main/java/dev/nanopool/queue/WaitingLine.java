@@ -51,6 +51,8 @@ final class WaitingLine {
      * keeps the item.
      */
     boolean handOver(Object item) {
+        if (waiters.isEmpty()) return false;
+        StackReserve.require(); // a virtual thread that is woken on a full stack may never run again
         for (Iterator<Waiter> line = waiters.iterator(); line.hasNext(); ) {
             Waiter waiter = line.next();
             boolean isAnswered = waiter.answer(item);
@@ -107,7 +109,9 @@ final class WaitingLine {
     private void forEach(Consumer<Waiter> action) {
         boolean isDone = false;
         try {
-            for (Iterator<Waiter> line = waiters.iterator(); line.hasNext(); ) {
+            Iterator<Waiter> line = waiters.iterator();
+            if (line.hasNext()) StackReserve.require(); // as in handOver
+            while (line.hasNext()) {
                 Waiter waiter = line.next();
                 action.accept(waiter);
                 if (waiter.get() != null) {

@@ -7,6 +7,8 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import javax.tools.ToolProvider;
 
@@ -76,6 +78,18 @@ public final class Mutations {
             new Mutation("put without a reserve of stack", "IdleItems", """
                     StackReserve.require();
                     if (item != null) idle.add(item);""", "if (item != null) idle.add(item);"),
+            new Mutation(
+                    "wake a waiter without a reserve of stack",
+                    "WaitingLine",
+                    """
+                    if (waiters.isEmpty()) return false;
+                    StackReserve.require();""",
+                    "if (waiters.isEmpty()) return false;"),
+            new Mutation(
+                    "refuse waiters without a reserve of stack",
+                    "WaitingLine",
+                    "if (line.hasNext()) StackReserve.require();",
+                    ""),
             new Mutation("withdraw what cannot be closed", "LeaseQueue", """
                     give(item);
                     throw e;""", "throw e;"),
@@ -214,7 +228,7 @@ public final class Mutations {
             new Mutation(
                     "lose a connection that cannot be passed on",
                     "PhysicalConnection",
-                    "if (!passedOn) abandon();",
+                    "if (!passedOn) abandoned = true;",
                     ""),
             new Mutation(
                     "pass a connection on twice",
@@ -440,17 +454,31 @@ public final class Mutations {
                     "Closing",
                     "if (first == null) first = e;",
                     "if (first == null) throw e;"),
-            new Mutation("a sink that throws stops the others", "Events", "sinkFailed(e);", "sinkFailed(e); return;"),
-            new Mutation(
-                    "a sink that throws reaches the pool",
-                    "Events",
-                    "} catch (Throwable e) {\nsinkFailed(e);",
-                    "} catch (Exception e) {\nsinkFailed(e);"),
+            new Mutation("a sink that throws stops the others", "Events", """
+                    sink.accept(event);
+                    } catch (Throwable e) {
+                    sinkFailed(e);""", """
+                    sink.accept(event);
+                    } catch (Throwable e) {
+                    sinkFailed(e);
+                    return;"""),
+            new Mutation("a sink that throws reaches the pool", "Events", """
+                    sink.accept(event);
+                    } catch (Throwable e) {""", """
+                    sink.accept(event);
+                    } catch (Exception e) {"""),
+            new Mutation("a log that cannot say its level reaches the pool", "Events", """
+                    return logger.isLoggable(level);
+                    } catch (Throwable e) {""", """
+                    return logger.isLoggable(level);
+                    } catch (IllegalArgumentException e) {"""),
             new Mutation(
                     "a log that throws reaches the pool",
                     "Events",
                     "} catch (Throwable e) {\nsinksFailed",
                     "} catch (IllegalStateException e) {\nsinksFailed"));
+
+    private static final String TESTS_STARTED = " [1-9]\\d* tests started";
 
     private static final List<String> FILES =
             List.of("LeaseQueue", "IdleItems", "WaitingLine", "Waiter", "Pairing", "Unfinished");
@@ -471,6 +499,7 @@ public final class Mutations {
         String words = arguments.length > 1 ? arguments[1] : "";
         if (words.isEmpty()) mutations.theQueueAsItIsMustPass();
         List<String> survivors = new ArrayList<>();
+        int count = 0;
         for (Mutation mutation :
                 Stream.concat(MUTATIONS.stream(), CORE.stream()).toList()) {
             if (!mutation.name.contains(words) && !mutation.file.equals(words)) continue;
@@ -479,8 +508,9 @@ public final class Mutations {
             long seconds = TimeUnit.NANOSECONDS.toSeconds(System.nanoTime() - start);
             System.out.printf("%-75s %s (%d s)%n", mutation.name, catcher, seconds);
             if (catcher.equals("SURVIVED")) survivors.add(mutation.name);
+            count++;
         }
-        System.out.printf("%d mutations, %d survived%n", MUTATIONS.size() + CORE.size(), survivors.size());
+        System.out.printf("%d mutations, %d survived%n", count, survivors.size());
         if (!survivors.isEmpty()) throw new AssertionError("not caught: " + survivors);
     }
 
@@ -538,17 +568,19 @@ public final class Mutations {
         return String.join("\n", text.lines().map(String::strip).toList());
     }
 
-    /** How a check is started, and what it prints when it has run. */
+    /** How a check is started, and what it prints when it has run, as a regular expression. */
     @SuppressWarnings("ImmutableEnumChecker") // the list is
     private enum Check {
         CORE(
-                "tests started",
+                10,
+                TESTS_STARTED,
                 "org.junit.platform.console.ConsoleLauncher",
                 "execute",
                 "--disable-banner",
                 "--include-engine=junit-jupiter"),
         MODEL(
-                "tests started",
+                60, // in which every test may reach its own bound
+                TESTS_STARTED,
                 "-XX:+EnableDynamicAgentLoading",
                 "org.junit.platform.console.ConsoleLauncher",
                 "execute",
@@ -559,6 +591,7 @@ public final class Mutations {
                 "--select-class=dev.nanopool.queue.LeaseQueueErrorTest",
                 "--select-class=dev.nanopool.queue.LeaseQueueModelTest"),
         STRESS(
+                10,
                 "RUN RESULTS",
                 "org.openjdk.jcstress.Main",
                 "-t=dev.nanopool.queue",
@@ -567,12 +600,19 @@ public final class Mutations {
                 "-m=quick",
                 "-jvmArgs=-Xms256m");
 
+        private final int minutes; // it takes at most
         private final String sign;
         private final List<String> arguments;
 
-        Check(String sign, String... arguments) {
+        Check(int minutes, String sign, String... arguments) {
+            this.minutes = minutes;
             this.sign = sign;
             this.arguments = List.of(arguments);
+        }
+
+        private static Stream<Path> classPath() {
+            return Stream.of(System.getProperty("java.class.path").split(File.pathSeparator))
+                    .map(Path::of);
         }
 
         /**
@@ -583,7 +623,9 @@ public final class Mutations {
             List<String> command = new ArrayList<>(List.of(
                     Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                     "-cp",
-                    classes.toAbsolutePath() + File.pathSeparator + System.getProperty("java.class.path")));
+                    Stream.concat(Stream.of(classes), classPath())
+                            .map(entry -> entry.toAbsolutePath().toString())
+                            .collect(Collectors.joining(File.pathSeparator))));
             command.addAll(arguments);
             command.addAll(List.of(more));
             Path log = classes.resolveSibling(name() + ".log");
@@ -592,11 +634,11 @@ public final class Mutations {
                     .redirectErrorStream(true)
                     .redirectOutput(log.toFile())
                     .start();
-            boolean ended = process.waitFor(10, TimeUnit.MINUTES);
+            boolean ended = process.waitFor(minutes, TimeUnit.MINUTES);
             process.descendants().forEach(ProcessHandle::destroyForcibly);
             process.destroyForcibly().waitFor();
             String output = Files.readString(log);
-            if (!output.contains(sign) && (ended || this != STRESS))
+            if (!Pattern.compile(sign).matcher(output).find() && (ended || this != STRESS))
                 throw new AssertionError("the check did not run: " + log);
             return ended && process.exitValue() == 0;
         }

@@ -9,6 +9,7 @@ import dev.nanopool.PoolExhaustedException.Holder;
 import dev.nanopool.PoolListener;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.Stopwatch;
 import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
@@ -77,17 +78,25 @@ class LeakTest extends PoolTestBase {
         });
     }
 
-    // A COPY does not lead the pool to the client: neither one that has ended nor one that was left open.
+    // A COPY does not lead the pool to the client: neither one that has ended nor one that was left open. An open one
+    // costs the connection. One that has ended may do so only if the machine held threads up for half a second, which
+    // is
+    // how long the pool waits for the driver's lock.
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
     void clientForgottenWithACopyMustBeTakenBack(boolean ended) throws Exception {
-        Pool pool = open(1, Duration.ZERO);
-        forgetCopy(pool, ended);
-        awaitCollected("it is taken back", () -> !leaks.isEmpty());
-        try (Connection client = pool.client()) {
-            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+        try (var stopwatch = Stopwatch.start()) {
+            Pool pool = open(1, Duration.ZERO);
+            forgetCopy(pool, ended);
+            awaitCollected("it is taken back", () -> !leaks.isEmpty());
+            try (Connection client = pool.client()) {
+                assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+            }
+            boolean isHeldUp = stopwatch.allowing(Duration.ZERO).compareTo(Duration.ofMillis(500)) > 0;
+            assertThat(pool.stats().opened())
+                    .as("replaced if it was open; the machine held threads up: %s", isHeldUp)
+                    .isBetween(ended ? 1L : 2L, ended && !isHeldUp ? 1L : 2L);
         }
-        assertThat(pool.stats().opened()).as("replaced if it was open").isEqualTo(ended ? 1 : 2);
     }
 
     private static void forgetCopy(Pool pool, boolean ended) throws Exception {

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.nanopool.driver.PeekableSocket.Peek;
 import dev.nanopool.testkit.Await;
+import java.io.EOFException;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
@@ -29,7 +30,7 @@ class PeekableSocketTest {
     @BeforeEach
     void connect() throws IOException {
         try (var listener = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            socket = new PeekableSocket();
+            socket = new PeekableSocket(() -> Long.MAX_VALUE);
             socket.connect(listener.getLocalSocketAddress(), 1_000);
             server = listener.accept();
         }
@@ -93,6 +94,20 @@ class PeekableSocketTest {
     void endOfTheStreamMustLookGone() throws Exception {
         server.close();
         await(Peek.GONE);
+    }
+
+    // A loop that skips a number of bytes ends there.
+    @Test
+    void endOfTheStreamMustEndASkip() throws Exception {
+        server.getOutputStream().write("Answer".getBytes(StandardCharsets.US_ASCII));
+        await(Peek.DATA);
+        server.close();
+        var in = socket.getInputStream();
+        long skipped = 0;
+        while (skipped < 6) skipped += in.skip(100);
+        assertThat(skipped).isEqualTo(6);
+        assertThat(in.skip(0)).isZero();
+        assertThatThrownBy(() -> in.skip(1)).isInstanceOf(EOFException.class);
     }
 
     @Test

@@ -28,7 +28,7 @@ import org.postgresql.jdbc.PgConnection;
 
 /** Whatever a lease does, the housekeeper and {@code Pool.close} keep their bounds: neither waits for a lock of the lease. */
 class BoundsTest extends PoolTestBase {
-    private static final Duration CONNECT = Duration.ofSeconds(1);
+    private static final Duration CONNECT = Duration.ofSeconds(3);
 
     /** What a lease does while the table {@code pg_description} and the table {@code bounds} are locked. */
     @FunctionalInterface

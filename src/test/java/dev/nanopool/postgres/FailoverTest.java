@@ -24,6 +24,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterAll;
@@ -209,15 +210,13 @@ class FailoverTest extends PoolTestBase {
     @Test
     void errorOfTheCredentialsMustBeAFailedAttempt() throws Exception {
         onServer("DROP ROLE IF EXISTS rotating", "CREATE ROLE rotating LOGIN PASSWORD 'first'");
-        Queue<Throwable> failures =
-                new ConcurrentLinkedQueue<>(List.of(new AssertionError("s3same"), new IllegalStateException("s3same")));
-        Pool pool = open(config(SERVER.url("rotating")).size(1).minIdle(0).credentials(() -> {
-            Throwable failure = failures.poll();
-            if (failure instanceof Error error) throw error;
-            if (failure instanceof RuntimeException exception) throw exception;
-            return new Credentials("rotating", "first");
-        }));
-        for (Throwable thrown : List.copyOf(failures)) {
+        for (Throwable thrown : List.of(new AssertionError("s3same"), new IllegalStateException("s3same"))) {
+            var isFailing = new AtomicBoolean(true);
+            Pool pool = open(config(SERVER.url("rotating")).size(1).minIdle(0).credentials(() -> {
+                if (isFailing.get() && thrown instanceof Error error) throw error;
+                if (isFailing.get() && thrown instanceof RuntimeException exception) throw exception;
+                return new Credentials("rotating", "first");
+            }));
             assertThatThrownBy(pool::client)
                     .isInstanceOfSatisfying(
                             PoolExhaustedException.class,
@@ -226,8 +225,9 @@ class FailoverTest extends PoolTestBase {
                             "opening a connection failed: " + thrown.getClass().getName())
                     .hasMessageNotContaining("s3same")
                     .hasRootCause(thrown);
+            isFailing.set(false);
+            pool.client().close();
         }
-        pool.client().close();
     }
 
     // A password that is simply wrong is tried once.

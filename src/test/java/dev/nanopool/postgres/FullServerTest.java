@@ -1,10 +1,15 @@
 package dev.nanopool.postgres;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.nanopool.Pool;
+import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolListener;
+import dev.nanopool.TlsMode;
 import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.FaultProxy;
+import dev.nanopool.testkit.Log;
 import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
@@ -15,6 +20,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.logging.Level;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -55,7 +61,10 @@ class FullServerTest extends PoolTestBase {
     }
 
     private static String url() {
-        String url = TestServer.url();
+        return few(TestServer.url());
+    }
+
+    private static String few(String url) {
         return "postgresql://few:few@" + url.substring(url.lastIndexOf('@') + 1);
     }
 
@@ -87,6 +96,26 @@ class FullServerTest extends PoolTestBase {
         assertThat(attempts.get())
                 .as("those that were on their way, then one a second")
                 .isBetween(1, SIZE - LIMIT + (int) time.toSeconds() + 1);
+    }
+
+    // The pool starts with as many as the server lets in. Logins are so slow here that the housekeeper looks meanwhile.
+    @Test
+    void poolMustStartSlowlyWithWhatTheServerLetsIn() throws Exception {
+        FaultProxy proxy = proxy();
+        proxy.latency(Duration.ofMillis(100));
+        try (var log = Log.of(Level.INFO)) {
+            Pool pool = open(config(few(proxy.url()))
+                    .tls(TlsMode.DISABLE)
+                    .size(SIZE)
+                    .connectParallelism(1)
+                    .listener(listener));
+            assertThat(pool.stats().opened()).isEqualTo(LIMIT);
+            assertThat(proxy.mostConnecting()).as("attempts at a time").isEqualTo(1);
+            assertThat(log.lines()).noneMatch(line -> line.contains("lets no connection in"));
+            proxy.latency(Duration.ZERO);
+            onServer("ALTER ROLE few CONNECTION LIMIT " + SIZE);
+            Await.until("it has grown", () -> pool.stats().idle() == SIZE);
+        }
     }
 
     // Every connection comes back while permits wait for the server: none of them may be taken for one too many.
@@ -179,5 +208,40 @@ class FullServerTest extends PoolTestBase {
         assertThat(Duration.ofNanos(System.nanoTime() - start))
                 .isBetween(Duration.ofSeconds(SIZE - LIMIT - 2), Duration.ofSeconds(4 * (SIZE - LIMIT)));
         assertThat(pool.stats().closed()).isZero();
+    }
+
+    // A pool that is to hold eight connections starts with the four that the server lets in, says so once, and grows
+    // when there is room, though no caller waits.
+    @Test
+    void poolMustStartWithWhatThereIs() throws Exception {
+        try (var log = Log.of(Level.WARNING)) {
+            Pool pool = open(config(url()).size(SIZE).listener(listener));
+            assertThat(pool.stats().idle()).isEqualTo(LIMIT);
+            for (int i = 0; i < SIZE; i++) pool.client().close();
+            assertThat(log.lines())
+                    .singleElement()
+                    .asString()
+                    .contains("the server lets in ")
+                    .contains(" of 8 connections");
+            onServer("ALTER ROLE few CONNECTION LIMIT " + SIZE);
+            Await.until("it has grown", () -> pool.stats().idle() == SIZE);
+            assertThat(pool.stats().closed()).isZero();
+            assertThat(log.lines()).hasSize(1);
+        }
+    }
+
+    // No connection at all is no start. What fails for another reason is thrown as well, and nothing is left.
+    @Test
+    void poolMustNotStartWithoutAConnection() throws Exception {
+        onServer("ALTER ROLE few CONNECTION LIMIT 0");
+        PoolConfig none = config(url()).size(SIZE).build();
+        assertThatThrownBy(() -> Pool.create(none))
+                .isInstanceOfSatisfying(
+                        SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("53300"));
+        PoolConfig wrong = config(url()).size(2).initSql("SELECT 1 / 0").build();
+        onServer("ALTER ROLE few CONNECTION LIMIT " + LIMIT);
+        assertThatThrownBy(() -> Pool.create(wrong))
+                .isInstanceOfSatisfying(
+                        SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("22012"));
     }
 }

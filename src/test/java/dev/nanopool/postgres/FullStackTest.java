@@ -20,7 +20,7 @@ import org.junit.jupiter.api.Test;
 /** A {@code StackOverflowError} at any call of a lease, which the caller survives, costs no connection and no permit. */
 class FullStackTest extends PoolTestBase {
     private static final int SIZE = 3;
-    private static final int NEAR = 150; // frames below the full stack in which the pool is used
+    private static final int NEAR = 600; // frames below the full stack in which the pool is used
     private static final Duration SHORT = Duration.ofMillis(5); // this caller waits in the line
     private static final int STACK = 256 << 10;
     private static final long RUN_NANOS =

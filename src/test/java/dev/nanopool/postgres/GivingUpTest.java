@@ -4,7 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
+import dev.nanopool.TestAccess;
 import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.FaultProxy;
+import dev.nanopool.testkit.FaultProxy.Fault;
+import dev.nanopool.testkit.FaultProxy.Message;
 import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.TestServer;
 import java.io.OutputStream;
@@ -18,6 +22,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -200,5 +205,32 @@ class GivingUpTest extends PoolTestBase {
             }
             TestServer.execute(direct, "DROP TABLE giving_up");
         }
+    }
+
+    private static final String CANCEL_REQUEST = "\u0004\u00d2\u0016.";
+
+    // The pool's own question, which the server does not answer in time: what it may still execute is cancelled.
+    @Test
+    void validationThatIsCutMustBeCancelled() throws Exception {
+        var cancels = new AtomicInteger();
+        FaultProxy proxy = proxy();
+        Pool pool = open(config(proxy).size(1));
+        Connection client = pool.client();
+        Consumer<Duration> aging = TestAccess.aging(client);
+        proxy.at(
+                message -> {
+                    boolean isCancel =
+                            message.type() == Message.STARTUP && message.text().startsWith(CANCEL_REQUEST);
+                    if (isCancel) cancels.incrementAndGet();
+                    return message.isProbe();
+                },
+                Fault.UNANSWERED);
+        client.close();
+        aging.accept(Duration.ofSeconds(31));
+        try (Connection other = pool.client(Duration.ofSeconds(20))) {
+            assertThat(TestServer.query(other, "SELECT 1")).isEqualTo("1");
+        }
+        Await.until("it is cancelled", () -> cancels.get() == 1);
+        proxy.heal();
     }
 }

@@ -84,17 +84,27 @@ class PinningTest extends PoolTestBase {
         return RecordingFile.readAllEvents(file);
     }
 
-    /** Whether the pool's code has parked so, and not because a class was being loaded or initialised. */
+    /**
+     * Whether the pool's code has parked so, and not because a class was being loaded or initialised. It has no monitor of
+     * its own, so a monitor for which one of its methods waits itself, and no method that it calls, is that of a class.
+     */
     private static boolean isOfThePool(RecordedEvent event) {
-        boolean initialises = event.hasField("pinnedReason")
-                && String.valueOf(event.getString("pinnedReason")).contains("initialization");
         List<RecordedFrame> frames = event.getStackTrace() == null
                 ? List.of()
                 : event.getStackTrace().getFrames();
+        boolean isOfAClass = text(event, "blockingOperation").equals("Contended monitor enter")
+                && !frames.isEmpty()
+                && isOfThePool(frames.getFirst());
+        boolean initialises = text(event, "pinnedReason").contains("initialization") || isOfAClass;
         return !initialises
                 && frames.stream()
                         .noneMatch(frame -> frame.getMethod().getName().matches("<clinit>|loadClass"))
                 && frames.stream().anyMatch(PinningTest::isOfThePool);
+    }
+
+    /** Empty before Java 24. */
+    private static String text(RecordedEvent event, String field) {
+        return event.hasField(field) ? String.valueOf(event.getString(field)) : "";
     }
 
     private static boolean isOfThePool(RecordedFrame frame) {

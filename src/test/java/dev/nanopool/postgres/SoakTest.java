@@ -19,7 +19,9 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Queue;
 import java.util.Random;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.LongAdder;
 import org.jspecify.annotations.Nullable;
@@ -32,10 +34,12 @@ import org.junit.jupiter.api.Timeout;
  * {@code -Dnanopool.soak.seed} repeats the faults in their order.
  */
 class SoakTest extends PoolTestBase {
-    private static final int CALLERS = 500;
+    private static final int CALLERS = 200;
     private static final int ACCOUNTS = 200;
     private static final int SIZE = 10;
     private static final int FEW_MEBIBYTES = 24;
+    private static final Duration PATIENCE = Duration.ofSeconds(5);
+    private static final Duration LONGEST_OUTAGE = Duration.ofSeconds(2);
     private static final Duration DURATION = Duration.ofSeconds(Integer.getInteger("nanopool.soak.seconds", 15));
     private static final long SEED = Long.getLong("nanopool.soak.seed", System.nanoTime());
 
@@ -59,6 +63,7 @@ class SoakTest extends PoolTestBase {
         CUT,
         RESET,
         BLACK_HOLE,
+        OUTAGE,
         INTERRUPT,
         RESIZE,
         REFRESH,
@@ -66,13 +71,15 @@ class SoakTest extends PoolTestBase {
     }
 
     private final LongAdder transfers = new LongAdder();
-    private final LongAdder failures = new LongAdder();
+    private final LongAdder failures = new LongAdder(); // of callers that had a connection
+    private final LongAdder interrupted = new LongAdder(); // while they waited
+    private final Queue<SQLException> refused = new ConcurrentLinkedQueue<>(); // the others without a connection
     private final List<Thread> callers = new ArrayList<>();
     private volatile boolean isOver;
     private volatile @Nullable SQLException lastFailure;
 
     private void transfer(Pool pool, int from, int to) throws SQLException {
-        try (Connection client = pool.client(Duration.ofSeconds(2))) {
+        try (Connection client = lease(pool)) {
             client.setAutoCommit(false);
             try (PreparedStatement update =
                     client.prepareStatement("UPDATE account SET balance = balance + ? WHERE id = ?")) {
@@ -87,6 +94,22 @@ class SoakTest extends PoolTestBase {
         }
     }
 
+    private static Connection lease(Pool pool) throws SQLException {
+        try {
+            return pool.client(PATIENCE);
+        } catch (SQLException e) {
+            throw new SQLException("no connection", e.getSQLState(), e);
+        }
+    }
+
+    private void failed(SQLException failure) {
+        lastFailure = failure;
+        boolean isWithout = "no connection".equals(failure.getMessage());
+        if (!isWithout) failures.increment(); // whether it was committed is unknown; either way the total is the same
+        else if ("08000".equals(failure.getSQLState())) interrupted.increment();
+        else refused.add(failure);
+    }
+
     private void call(Pool pool) throws InterruptedException {
         var random = ThreadLocalRandom.current();
         while (!isOver) {
@@ -95,8 +118,7 @@ class SoakTest extends PoolTestBase {
                 transfer(pool, from, (from + 1 + random.nextInt(ACCOUNTS - 1)) % ACCOUNTS);
                 transfers.increment();
             } catch (SQLException e) {
-                lastFailure = e;
-                failures.increment(); // whether it was committed is unknown; either way the total is the same
+                failed(e);
                 var unused = Thread.interrupted();
             }
         }
@@ -128,11 +150,17 @@ class SoakTest extends PoolTestBase {
                 pass(Duration.ofMillis(random.nextInt(1_500)));
                 proxy.heal();
             }
+            case OUTAGE -> {
+                proxy.refuse();
+                if (random.nextBoolean()) proxy.now(random.nextBoolean() ? Fault.RST : Fault.FIN);
+                pass(Duration.ofMillis(random.nextInt((int) LONGEST_OUTAGE.toMillis())));
+                proxy.listen();
+            }
             case INTERRUPT -> {
                 for (int i = 0; i < 50; i++)
                     callers.get(random.nextInt(CALLERS)).interrupt();
             }
-            case RESIZE -> pool.resize(1 + random.nextInt(2 * SIZE));
+            case RESIZE -> pool.resize(SIZE / 2 + random.nextInt(2 * SIZE));
             case REFRESH -> pool.refresh();
             case SUSPEND -> {
                 pool.suspend();
@@ -172,6 +200,7 @@ class SoakTest extends PoolTestBase {
             // The server commits asynchronously: a crash within its first half second would take the table along.
             TestServer.execute(direct, "CHECKPOINT");
         }
+        System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, "seed " + SEED);
         FaultProxy proxy = proxy();
         Pool pool = open(config(proxy).size(SIZE));
         for (int i = 0; i < CALLERS; i++) callers.add(threads.start(() -> call(pool)));
@@ -187,9 +216,12 @@ class SoakTest extends PoolTestBase {
                 happen(trouble, random, pool, proxy);
                 pass(Duration.ofMillis(random.nextInt(400)));
                 long before = transfers.sum();
+                // More calls than there are callers, so that the line of one outage does not meet the next.
                 Await.untilEmpty(
                         "callers are served after " + trouble + ", seed " + SEED,
-                        () -> transfers.sum() > before ? "" : "none is, the last failed with " + lastFailure);
+                        () -> transfers.sum() > before + CALLERS
+                                ? ""
+                                : "they are not, the last failed with " + lastFailure);
                 if (heapBefore == 0 && System.nanoTime() - start > DURATION.toNanos() / 4) {
                     heapBefore = usedMebibytes(); // once everything is loaded and compiled
                     threadsBefore = Thread.getAllStackTraces().size();
@@ -201,13 +233,14 @@ class SoakTest extends PoolTestBase {
             System.getLogger("dev.nanopool.test")
                     .log(
                             System.Logger.Level.INFO,
-                            "seed %d: %d s, %s; %d transfers, %d failed; heap %d then %d MiB, threads %d then %d; %s"
+                            "seed %d: %d s, %s; %d transfers, %d failed with a connection, %d refused; heap %d then %d MiB, threads %d then %d; %s"
                                     .formatted(
                                             SEED,
                                             DURATION.toSeconds(),
                                             happened,
                                             transfers.sum(),
                                             failures.sum(),
+                                            refused.size(),
                                             heapBefore,
                                             usedMebibytes(),
                                             threadsBefore,
@@ -232,5 +265,11 @@ class SoakTest extends PoolTestBase {
                     .isEqualTo(Integer.toString(1_000 * ACCOUNTS));
         }
         assertThat(transfers.sum()).isPositive();
+        // No trouble lasts longer than the callers' patience, so none of them goes without a connection; and each call
+        // that failed with one was in flight when its connection died.
+        assertThat(refused).as("refused, seed " + SEED).isEmpty();
+        assertThat(failures.sum())
+                .as("failed, seed " + SEED)
+                .isLessThanOrEqualTo(pool.stats().closed());
     }
 }

@@ -19,6 +19,7 @@ import java.util.Arrays;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
@@ -43,6 +44,7 @@ public final class FaultProxy implements AutoCloseable {
     private final AtomicInteger connecting = new AtomicInteger();
     private final AtomicInteger mostConnecting = new AtomicInteger();
     private ServerSocket server; // as the next one: of the test's thread
+    private final ThreadFactory threads;
     private Thread acceptor;
     private volatile Rule rule = NO_RULE;
     private volatile Duration latency = Duration.ZERO;
@@ -120,6 +122,12 @@ public final class FaultProxy implements AutoCloseable {
 
     /** Serves at once. The URL is a server's, with user and database in it. */
     public FaultProxy(String url) throws IOException {
+        this(url, Thread.ofVirtual().factory());
+    }
+
+    /** On other threads: a client that keeps all carriers busy would keep a proxy on virtual threads from its work. */
+    public FaultProxy(String url, ThreadFactory threads) throws IOException {
+        this.threads = threads;
         target = URI.create(url);
         server = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
         acceptor = accept(server);
@@ -242,13 +250,19 @@ public final class FaultProxy implements AutoCloseable {
         for (Link link : links) link.end();
     }
 
+    private Thread start(Runnable task) {
+        Thread thread = threads.newThread(task);
+        thread.start();
+        return thread;
+    }
+
     private Thread accept(ServerSocket listening) {
-        return Thread.ofVirtual().start(() -> {
+        return start(() -> {
             try {
                 while (true) {
                     var link = new Link(listening.accept(), hole);
                     if (closed) link.end();
-                    Thread.ofVirtual().start(link::requests);
+                    start(link::requests);
                 }
             } catch (IOException e) {
                 if (!listening.isClosed()) throw new UncheckedIOException(e);
@@ -312,7 +326,7 @@ public final class FaultProxy implements AutoCloseable {
                 Socket server = new Socket(target.getHost(), target.getPort());
                 upstream = server;
                 for (Socket socket : new Socket[] {client, server}) socket.setTcpNoDelay(true);
-                Thread.ofVirtual().start(() -> answers(server));
+                start(() -> answers(server));
                 OutputStream out = server.getOutputStream();
                 byte[] startup = body(in);
                 int code = ByteBuffer.wrap(startup).getInt();

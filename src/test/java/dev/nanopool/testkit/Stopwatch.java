@@ -50,6 +50,17 @@ public final class Stopwatch implements AutoCloseable {
         return bound.plusNanos(STEPS * late);
     }
 
+    /** Lets that much time pass, and as much more as this machine may have held the pool's threads up meanwhile. */
+    public static void pause(Duration time) {
+        try (var stopwatch = start()) {
+            Duration left = time;
+            while (left.isPositive()) {
+                Await.pause(left);
+                left = stopwatch.allowing(time).minus(stopwatch.elapsed());
+            }
+        }
+    }
+
     @Override
     public void close() {
         stopped = true;
