@@ -412,7 +412,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
 
     @Override
     public void abort(Executor executor) throws SQLException {
-        if (executor == null) throw new SQLException("executor: must not be null", "22023");
+        if (executor == null) throw new SQLException("executor: must not be null", Failures.INVALID_PARAMETER_VALUE);
         end(Fact.ABORTED.bit());
     }
 
@@ -438,7 +438,8 @@ final class ClientConnection extends ForwardingConnection implements Client {
     @Override
     public boolean isValid(int timeout) throws SQLException {
         if (timeout < 0)
-            throw new SQLException("timeout: " + timeout + " s is out of bounds; must be 0 or more", "22023");
+            throw new SQLException(
+                    "timeout: " + timeout + " s is out of bounds; must be 0 or more", Failures.INVALID_PARAMETER_VALUE);
         return !isEnded() && super.isValid(timeout);
     }
 
@@ -486,7 +487,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         if (connection.lender().isStrictCommit() && session().state().hasFailed()) {
             throw new SQLTransactionRollbackException(
                     connection.lender().name() + ": the transaction has failed, and cannot be committed; roll it back",
-                    "25P02");
+                    Failures.IN_FAILED_SQL_TRANSACTION);
         }
         super.commit();
     }

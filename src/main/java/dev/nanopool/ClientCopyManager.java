@@ -7,7 +7,6 @@ import org.postgresql.copy.CopyManager;
 import org.postgresql.copy.CopyOperation;
 import org.postgresql.copy.CopyOut;
 import org.postgresql.util.PSQLException;
-import org.postgresql.util.PSQLState;
 
 /**
  * The driver's copy manager, which tells the pool of a COPY that is still open when the client is closed. The methods
@@ -46,7 +45,7 @@ final class ClientCopyManager extends CopyManager {
     private static boolean isOtherDirection(Throwable thrown) {
         return thrown instanceof PSQLException refusal
                 && refusal.getServerErrorMessage() == null
-                && PSQLState.WRONG_OBJECT_TYPE.getState().equals(refusal.getSQLState());
+                && Failures.WRONG_OBJECT_TYPE.equals(refusal.getSQLState());
     }
 
     @Override

@@ -9,7 +9,6 @@ import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.largeobject.LargeObject;
 import org.postgresql.largeobject.LargeObjectManager;
-import org.postgresql.util.PSQLState;
 
 /** A client's large objects. All methods of the driver's class are made of the three that stand here. */
 final class ClientLargeObjectManager extends LargeObjectManager {
@@ -41,8 +40,7 @@ final class ClientLargeObjectManager extends LargeObjectManager {
         return enter(driver -> {
             if (driver.getAutoCommit()) {
                 throw new SQLException(
-                        "large objects need a transaction: setAutoCommit(false)",
-                        PSQLState.NO_ACTIVE_SQL_TRANSACTION.getState());
+                        "large objects need a transaction: setAutoCommit(false)", Failures.NO_ACTIVE_SQL_TRANSACTION);
             }
             return new ClientLargeObject(client, this, driver, oid, mode, commitOnClose);
         });

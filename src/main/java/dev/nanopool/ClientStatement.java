@@ -31,7 +31,8 @@ class ClientStatement extends ForwardingStatement {
     @Override
     final PhysicalConnection enter() throws SQLException {
         PhysicalConnection inside = client.tryEnter();
-        if (inside == null) throw new SQLException("this statement is closed, with its client", "55000");
+        if (inside == null)
+            throw new SQLException("this statement is closed, with its client", Failures.OBJECT_NOT_IN_STATE);
         if (timeoutNanos > 0) deadlineNanos = System.nanoTime() + timeoutNanos;
         return inside;
     }

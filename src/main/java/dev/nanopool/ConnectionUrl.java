@@ -25,19 +25,7 @@ import org.jspecify.annotations.Nullable;
  * be part of a password.
  */
 final class ConnectionUrl {
-    /** libpq's parameter names that mean the same as a property of the driver. */
-    private static final Map<String, String> DRIVER_NAMES = Map.ofEntries(
-            Map.entry("application_name", "ApplicationName"),
-            Map.entry("fallback_application_name", "ApplicationName"),
-            Map.entry("options", "options"),
-            Map.entry("sslnegotiation", "sslNegotiation"),
-            Map.entry("channel_binding", "channelBinding"),
-            Map.entry("require_auth", "requireAuth"),
-            Map.entry("gssencmode", "gssEncMode"),
-            Map.entry("krbsrvname", "kerberosServerName"),
-            Map.entry("schema", "currentSchema")); // not libpq's, but seen in many a DATABASE_URL
-
-    /** Those that the driver has no single property for. */
+    /** Parameters of libpq for which the driver has no single property. */
     private static final Set<String> OTHER_NAMES = Set.of(
             "connect_timeout",
             "target_session_attrs",
@@ -62,7 +50,7 @@ final class ConnectionUrl {
 
     /** All names that a URL knows besides the driver's. */
     static final Set<String> OWN_NAMES = Stream.of(
-                    DRIVER_NAMES.keySet(), OTHER_NAMES, HOST_NAMES, PORT_NAMES, DATABASE_NAMES)
+                    DriverProperties.LIBPQ_NAMES.keySet(), OTHER_NAMES, HOST_NAMES, PORT_NAMES, DATABASE_NAMES)
             .flatMap(Collection::stream)
             .collect(Collectors.toUnmodifiableSet());
 
@@ -323,7 +311,7 @@ final class ConnectionUrl {
             }
             case "fallback_application_name" -> properties.putIfAbsent("ApplicationName", value);
             default -> {
-                String property = DRIVER_NAMES.getOrDefault(name, name);
+                String property = DriverProperties.LIBPQ_NAMES.getOrDefault(name, name);
                 String why = DriverProperties.refusal(Door.URL, property, value, isOpen, OWN_NAMES);
                 if (why != null) throw new IllegalArgumentException("url: " + shown(name) + why);
                 if (DriverProperties.isPassed(Door.URL, property)) properties.put(property, value);

@@ -96,8 +96,8 @@ final class Connector {
     }
 
     private static boolean isSystemRoots(PoolConfig config) {
-        return "system"
-                .equals(config.driverProperties.getOrDefault("sslrootcert", config.url.properties.get("sslrootcert")));
+        String name = PGProperty.SSL_ROOT_CERT.getName();
+        return "system".equals(config.driverProperties.getOrDefault(name, config.url.properties.get(name)));
     }
 
     /**

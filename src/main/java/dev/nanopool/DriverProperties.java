@@ -79,6 +79,18 @@ final class DriverProperties {
             Map.entry("logunclosedconnections", unsupported("the pool reports leaks itself")),
             Map.entry("cleanupsavepoints", unsupported("it leaves answers of the server unread")));
 
+    /** Parameters of libpq that mean the same as a property of the driver, and that property's name. */
+    static final Map<String, String> LIBPQ_NAMES = Map.ofEntries(
+            Map.entry("application_name", "ApplicationName"),
+            Map.entry("fallback_application_name", "ApplicationName"),
+            Map.entry("options", "options"),
+            Map.entry("sslnegotiation", "sslNegotiation"),
+            Map.entry("channel_binding", "channelBinding"),
+            Map.entry("require_auth", "requireAuth"),
+            Map.entry("gssencmode", "gssEncMode"),
+            Map.entry("krbsrvname", "kerberosServerName"),
+            Map.entry("schema", "currentSchema")); // not libpq's, but many a DATABASE_URL has it
+
     /** Names that the driver once had; it ignores them today, as the pool does. */
     private static final Set<String> RETIRED = Set.of("loglevel", "charSet", "compatible");
 

@@ -31,9 +31,11 @@ final class Failures {
     static final String UNABLE_TO_CONNECT = "08001";
     static final String CONNECTION_DOES_NOT_EXIST = "08003";
     static final String CONNECTION_REJECTED = "08004";
+    static final String FEATURE_NOT_SUPPORTED = "0A000";
     static final String INVALID_PARAMETER_VALUE = "22023";
     static final String ACTIVE_SQL_TRANSACTION = "25001";
     static final String READ_ONLY_SQL_TRANSACTION = "25006";
+    static final String NO_ACTIVE_SQL_TRANSACTION = "25P01";
     static final String IN_FAILED_SQL_TRANSACTION = "25P02";
     static final String IDLE_IN_TRANSACTION_SESSION_TIMEOUT = "25P03";
     static final String TRANSACTION_TIMEOUT = "25P04";
@@ -41,6 +43,7 @@ final class Failures {
     static final String INVALID_CATALOG_NAME = "3D000";
     static final String INSUFFICIENT_PRIVILEGE = "42501";
     static final String UNDEFINED_OBJECT = "42704";
+    static final String WRONG_OBJECT_TYPE = "42809";
     static final String TOO_MANY_CONNECTIONS = "53300";
     static final String OBJECT_NOT_IN_STATE = "55000";
     static final String OBJECT_IN_USE = "55006";

@@ -115,7 +115,8 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
             Pool started = pool;
             if (started != null) return started; // somebody else was first
             if (closed) {
-                throw new SQLNonTransientConnectionException(name() + ": the data source is closed", "08003");
+                throw new SQLNonTransientConnectionException(
+                        name() + ": the data source is closed", Failures.CONNECTION_DOES_NOT_EXIST);
             }
             SQLException failure = startFailure;
             // Whoever waited for an attempt takes part in its failure: else a thousand callers would try one by one.
@@ -149,10 +150,11 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
             if (lock.tryLock() || lock.tryLock(millis, TimeUnit.MILLISECONDS)) return;
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            throw new SQLException(name() + ": interrupted while the pool starts", "08000", e);
+            throw new SQLException(name() + ": interrupted while the pool starts", Failures.CONNECTION_EXCEPTION, e);
         }
         throw new SQLTransientConnectionException(
-                name() + ": the pool did not start within " + millis + " ms (connectionTimeout)", "08001");
+                name() + ": the pool did not start within " + millis + " ms (connectionTimeout)",
+                Failures.UNABLE_TO_CONNECT);
     }
 
     /** The properties as a configuration; whoever calls holds the lock. */

@@ -32,7 +32,7 @@ class PoolDataSource implements DataSource {
     public Connection getConnection(String user, String password) throws SQLException {
         throw new SQLFeatureNotSupportedException(
                 "getConnection(user, password): a pool has one user; make a pool for each, or use PoolConfig.credentials",
-                "0A000");
+                Failures.FEATURE_NOT_SUPPORTED);
     }
 
     @Override
@@ -52,12 +52,14 @@ class PoolDataSource implements DataSource {
     /** Not supported: see {@code acquireTimeout} and {@code connectTimeout}. */
     @Override
     public void setLoginTimeout(int seconds) throws SQLException {
-        throw new SQLFeatureNotSupportedException("setLoginTimeout: use acquireTimeout and connectTimeout", "0A000");
+        throw new SQLFeatureNotSupportedException(
+                "setLoginTimeout: use acquireTimeout and connectTimeout", Failures.FEATURE_NOT_SUPPORTED);
     }
 
     @Override
     public Logger getParentLogger() throws SQLFeatureNotSupportedException {
-        throw new SQLFeatureNotSupportedException("getParentLogger: the pool logs through System.Logger", "0A000");
+        throw new SQLFeatureNotSupportedException(
+                "getParentLogger: the pool logs through System.Logger", Failures.FEATURE_NOT_SUPPORTED);
     }
 
     @Override
@@ -65,7 +67,8 @@ class PoolDataSource implements DataSource {
         if (type.isInstance(this)) return type.cast(this);
         if (type == Pool.class) return type.cast(pool());
         throw new SQLException(
-                "unwrap: not a " + type.getName() + "; this is a " + getClass().getName() + " over a Pool", "0A000");
+                "unwrap: not a " + type.getName() + "; this is a " + getClass().getName() + " over a Pool",
+                Failures.FEATURE_NOT_SUPPORTED);
     }
 
     @Override

@@ -60,7 +60,7 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
 
     PoolExhaustedException(
             String message, Verdict verdict, PoolStats stats, List<Holder> holders, @Nullable Throwable cause) {
-        super(message + " " + verdict + ": " + verdict.advice + ".", "08001", cause);
+        super(message + " " + verdict + ": " + verdict.advice + ".", Failures.UNABLE_TO_CONNECT, cause);
         this.verdict = verdict;
         this.stats = stats;
         this.holders = List.copyOf(holders);

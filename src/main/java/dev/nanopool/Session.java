@@ -130,7 +130,8 @@ final class Session {
             } else {
                 try (ResultSet row = statement.executeQuery("SHOW transaction_read_only")) {
                     if (row.next() && row.getString(1).equals("on")) {
-                        throw new SQLException("the server is not the primary any more", "25006");
+                        throw new SQLException(
+                                "the server is not the primary any more", Failures.READ_ONLY_SQL_TRANSACTION);
                     }
                 }
             }

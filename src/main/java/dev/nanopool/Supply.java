@@ -748,7 +748,10 @@ final class Supply {
             permits.use(permit);
             admitted = true;
         } finally {
-            if (!admitted) connection.session().kill(new SQLException("the pool could not take it over", "08000"));
+            if (!admitted)
+                connection
+                        .session()
+                        .kill(new SQLException("the pool could not take it over", Failures.CONNECTION_EXCEPTION));
         }
         connection.openingToIdle();
         giveBack(connection);

@@ -48,11 +48,11 @@ final class Usage {
         void await(Duration patience) throws SQLException {
             try {
                 if (!underWay.writeLock().tryLock(patience.toNanos(), TimeUnit.NANOSECONDS)) {
-                    throw new SQLException("a cancel is still under way", "57014");
+                    throw new SQLException("a cancel is still under way", Failures.QUERY_CANCELED);
                 }
                 underWay.writeLock().unlock();
             } catch (InterruptedException e) {
-                throw new SQLException("interrupted while waiting for a cancel", "08000", e);
+                throw new SQLException("interrupted while waiting for a cancel", Failures.CONNECTION_EXCEPTION, e);
             }
         }
     }
