@@ -217,10 +217,10 @@ final class Checks {
     private boolean claim(PhysicalConnection connection, Fact why) {
         if (why != Fact.STALE_CACHE) return supply.claim(connection, why);
         connection.session().forgiveStaleCache();
-        return isFirstInASecond(replacedNanos);
+        return claimSecond(replacedNanos);
     }
 
-    private static boolean isFirstInASecond(AtomicLong lastNanos) {
+    private static boolean claimSecond(AtomicLong lastNanos) {
         long now = Clock.nanoTime();
         long last = lastNanos.get();
         return now - last >= SECOND_NANOS && lastNanos.compareAndSet(last, now);

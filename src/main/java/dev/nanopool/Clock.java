@@ -30,10 +30,10 @@ final class Clock {
     }
 
     /**
-     * Whether the wall clock has jumped against this one by more than five seconds since the last call, as it does when the
-     * machine was asleep. For the housekeeper.
+     * Compares the wall clock with this one. Answers whether the wall clock has jumped against this one by more than five
+     * seconds since the last call, as it does when the machine was asleep. For the housekeeper.
      */
-    boolean hasJumped(long nanos, long wallMillis) {
+    boolean findJump(long nanos, long wallMillis) {
         long now = wallMillis - nanos / 1_000_000;
         long before = wallOffsetMillis.getAndSet(now);
         return before != Long.MIN_VALUE && Math.abs(now - before) > JUMP_MILLIS;

@@ -123,7 +123,7 @@ final class Connector {
         var isOver = new CountDownLatch(1);
         var isLate = new AtomicBoolean();
         Thread alarm = threads.platformThread("connect", () -> {
-            if (isOverInTime(isOver)) return;
+            if (awaitOver(isOver)) return;
             isLate.set(true);
             caller.interrupt();
         });
@@ -139,7 +139,8 @@ final class Connector {
         }
     }
 
-    private boolean isOverInTime(CountDownLatch isOver) {
+    /** Waits for {@code connectTimeout} at most. Answers whether it is over. */
+    private boolean awaitOver(CountDownLatch isOver) {
         try {
             return isOver.await(config.connectTimeout.toNanos(), TimeUnit.NANOSECONDS);
         } catch (InterruptedException e) {
@@ -228,10 +229,10 @@ final class Connector {
         }
 
         /**
-         * Whether the supplier of the credentials waits for what the calling thread holds: it has given no answer for that
-         * time, and the calling thread initialises a class, or the supplier waits for a monitor.
+         * Waits for the supplier of the credentials, and answers whether the calling thread holds it up: the supplier has
+         * given no answer for that time, and the calling thread initialises a class, or the supplier waits for a monitor.
          */
-        boolean waitsForThisThread(Duration patience) throws InterruptedException {
+        boolean detectHoldUp(Duration patience) throws InterruptedException {
             try {
                 awaitBegin(Math.min(patience.toNanos(), config.connectTimeout.toNanos() / 2));
             } catch (ExecutionException e) {

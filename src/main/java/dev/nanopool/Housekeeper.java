@@ -128,7 +128,7 @@ final class Housekeeper {
         countedLeasesNanos = now;
         if (isTicking) clock.tick(now);
         else if (wasTicking) clock.sleep();
-        if (clock.hasJumped(now, System.currentTimeMillis())) {
+        if (clock.findJump(now, System.currentTimeMillis())) {
             suspicion.raise("the machine was asleep, or its clock was set", supply.connections());
         }
     }
@@ -155,7 +155,7 @@ final class Housekeeper {
         Outage outage = supply.outage();
         long next = outage.report(now);
         if (!outage.isOn()) return next;
-        if (!supply.refusesCallers()) {
+        if (!supply.declareOutageIfDue()) {
             return supply.dependsOnNewConnections() ? Math.min(next, outage.declaredNanos()) : next;
         }
         queue.refuse(Reason.DATABASE_DOWN, Long.MAX_VALUE);

@@ -26,7 +26,7 @@ final class Leaks {
         // A thread that waits for the server is no leak.
         if (isForgotten ? lease.usage().isInside() : lease.usage().isBusy()) return;
         boolean isKnown = lease.isSuspected();
-        if (!isForgotten && (isKnown || !isSuspect(lease, now))) return;
+        if (!isForgotten && (isKnown || !findSuspicion(lease, now))) return;
         PoolExhaustedException.Holder holder = Stacks.holder(lease, stack(lease));
         if (isForgotten ? !connection.end(lease, 0) : !connection.isLeasedBy(lease)) return; // it ended meanwhile
         lease.suspect();
@@ -34,10 +34,13 @@ final class Leaks {
         threads.start("leak", () -> events.happened(new Event.Leaked(holder, isForgotten, isKnown)));
     }
 
-    /** A client whose thread has ended may be in other hands. It is suspect if no other thread uses it within a second. */
-    private boolean isSuspect(Lease.Lasting lease, long now) {
+    /**
+     * Answers whether the lease is suspect. Another thread may have the client of a thread that has ended, so such a lease is
+     * suspect if no thread uses the client within a second.
+     */
+    private boolean findSuspicion(Lease.Lasting lease, long now) {
         if (now - lease.startNanos() >= thresholdNanos) return true;
-        return !lease.owner().isAlive() && !lease.isShared() && lease.wasOwnerless();
+        return !lease.owner().isAlive() && !lease.isShared() && lease.markOwnerless();
     }
 
     private static List<StackTraceElement> stack(Lease.Lasting lease) {

@@ -69,10 +69,10 @@ interface Lease {
         }
 
         /**
-         * Whether the housekeeper has found before that the owner has ended, and no other thread has used the client since.
-         * For the housekeeper alone.
+         * Marks that the owner has ended, and that no other thread has used the client. Answers whether the housekeeper had
+         * marked it before. For the housekeeper alone.
          */
-        boolean wasOwnerless() {
+        boolean markOwnerless() {
             boolean was = ownerless;
             ownerless = true;
             return was;

@@ -111,7 +111,7 @@ final class Leases implements Lender<PhysicalConnection> {
             }
             PhysicalConnection connection = first == null ? null : checks.usable(first);
             while (connection == null) {
-                if (supply.refusesCallers()) throw new RefusedException(Reason.DATABASE_DOWN, 0);
+                if (supply.declareOutageIfDue()) throw new RefusedException(Reason.DATABASE_DOWN, 0);
                 connection = checks.usable(take(startNanos + timeoutNanos));
             }
             return connection;

@@ -110,8 +110,8 @@ final class Outage {
 
     // The patience
 
-    /** Whether callers are refused at once. The first thread that finds it so reports it. */
-    boolean isDeclared() {
+    /** Declares the outage, and reports that, if it has lasted for the patience. Answers whether it is declared. */
+    boolean declareIfDue() {
         Current now = current.get();
         if (now == null || Clock.nanoTime() - now.sinceNanos < patienceNanos) return false;
         if (now.declared.compareAndSet(false, true)) {
@@ -134,8 +134,8 @@ final class Outage {
 
     // The probes
 
-    /** Whether this is the one permit that probes. */
-    boolean isProber(Permit permit) {
+    /** Makes this permit the one that probes if no permit does. Answers whether this permit probes. */
+    boolean tryProbe(Permit permit) {
         return prober.get() == permit || (prober.get() == null && prober.compareAndSet(null, permit));
     }
 

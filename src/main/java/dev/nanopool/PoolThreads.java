@@ -74,7 +74,7 @@ final class PoolThreads {
     void start(String what, Runnable body) {
         StackReserve.requireMuch();
         var task = new Task(what, body);
-        boolean isPlatform = isInitialising();
+        boolean isPlatform = checkInitialiser();
         Thread thread = isPlatform
                 ? platformThread(what, task)
                 : Thread.ofVirtual()
@@ -84,8 +84,11 @@ final class PoolThreads {
         start(thread, isPlatform ? thread : task);
     }
 
-    /** Virtual threads that wait for that class hold their carriers, so a virtual thread of the pool might never go on. */
-    private boolean isInitialising() {
+    /**
+     * Answers whether the initialiser still initialises a class, and forgets it if not. Virtual threads that wait for that
+     * class hold their carriers, so a virtual thread of the pool might never go on.
+     */
+    private boolean checkInitialiser() {
         Thread thread = initialiser;
         if (thread == null) return false;
         if (isInitialising(thread)) return true;

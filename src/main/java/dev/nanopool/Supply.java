@@ -179,7 +179,7 @@ final class Supply {
         try {
             first = connector.begin(null);
             Credentials credentials = null;
-            if (first.waitsForThisThread(PATIENCE_WITH_CREDENTIALS)) {
+            if (first.detectHoldUp(PATIENCE_WITH_CREDENTIALS)) {
                 first.leaveBehind();
                 credentials = connector.credentialsHere();
                 first = connector.begin(credentials);
@@ -575,7 +575,7 @@ final class Supply {
                     if (failures > 0) backOff(permit, failures - 1, ends);
                     if (withdraw(permit)) return;
                     ends = backOffsEnded.get();
-                    boolean isProber = outage.isOn() && outage.isProber(permit);
+                    boolean isProber = outage.isOn() && outage.tryProbe(permit);
                     if (!isProber && !isWanted() && (failures > 0 || !isAsked)) {
                         release(permit);
                         return;
@@ -622,7 +622,7 @@ final class Supply {
      */
     private void backOff(Permit permit, int failures, long ends) throws InterruptedException {
         if (outage.isOn()) {
-            if (outage.isProber(permit)) awaitEndOfBackOff(outage.pauseNanos(), ends);
+            if (outage.tryProbe(permit)) awaitEndOfBackOff(outage.pauseNanos(), ends);
             return;
         }
         long millis = Math.min(1_000, 10L << Math.min(failures, 10));
@@ -669,7 +669,7 @@ final class Supply {
         connects.acquire();
         long startNanos = Clock.nanoTime();
         try {
-            boolean othersProbe = outage.isOn() && !outage.isProber(permit); // an outage has begun meanwhile
+            boolean othersProbe = outage.isOn() && !outage.tryProbe(permit); // an outage has begun meanwhile
             return othersProbe ? null : login();
         } catch (SQLException | RuntimeException | Error e) { // credentials and drivers are other people's code
             if (!isClosed()) openFailed(e, permit, startNanos);
@@ -694,7 +694,7 @@ final class Supply {
             suspicion.raise("the server is starting up or shutting down", connections);
         }
         // A failure that stays is thrown at once, unless a lease can still end in favour of the waiting callers.
-        if (connections.isEmpty() && (!mayPass || outage.isDeclared())) {
+        if (connections.isEmpty() && (!mayPass || outage.declareIfDue())) {
             queue.refuse(Reason.DATABASE_DOWN, mayPass ? Long.MAX_VALUE : startNanos);
         }
     }
@@ -703,9 +703,12 @@ final class Supply {
         return outage;
     }
 
-    /** Whether callers are refused at once, because the outage has lasted too long and no connection is left. */
-    boolean refusesCallers() {
-        return dependsOnNewConnections() && outage.isDeclared();
+    /**
+     * Declares the outage if it has lasted for the patience and no connection is left. Answers whether callers are refused at
+     * once.
+     */
+    boolean declareOutageIfDue() {
+        return dependsOnNewConnections() && outage.declareIfDue();
     }
 
     /** Whether callers have nothing else to hope for than a connection that has yet to be opened. */

@@ -27,16 +27,16 @@ class ClockTest {
     @Test
     void jumpOfTheWallClockMustBeSeenOnce() {
         var clock = new Clock();
-        assertThat(clock.hasJumped(millis(0), 1_000_000)).as("first look").isFalse();
-        assertThat(clock.hasJumped(millis(100), 1_000_100)).isFalse();
-        assertThat(clock.hasJumped(millis(90_000), 1_090_000))
+        assertThat(clock.findJump(millis(0), 1_000_000)).as("first look").isFalse();
+        assertThat(clock.findJump(millis(100), 1_000_100)).isFalse();
+        assertThat(clock.findJump(millis(90_000), 1_090_000))
                 .as("a late housekeeper")
                 .isFalse();
-        assertThat(clock.hasJumped(millis(90_100), 1_094_000))
+        assertThat(clock.findJump(millis(90_100), 1_094_000))
                 .as("a clock that is adjusted")
                 .isFalse();
-        assertThat(clock.hasJumped(millis(90_200), 1_099_201)).as("asleep").isTrue();
-        assertThat(clock.hasJumped(millis(90_300), 1_099_301)).isFalse();
-        assertThat(clock.hasJumped(millis(90_400), 1_000_000)).as("set back").isTrue();
+        assertThat(clock.findJump(millis(90_200), 1_099_201)).as("asleep").isTrue();
+        assertThat(clock.findJump(millis(90_300), 1_099_301)).isFalse();
+        assertThat(clock.findJump(millis(90_400), 1_000_000)).as("set back").isTrue();
     }
 }

@@ -72,15 +72,15 @@ class OutageTest {
         outage.refused();
         if (since >= 0) {
             assertThat(outage.declaredNanos()).isLessThan(Clock.nanoTime());
-            assertThat(outage.isDeclared()).isTrue();
-            assertThat(outage.isDeclared()).isTrue();
+            assertThat(outage.declareIfDue()).isTrue();
+            assertThat(outage.declareIfDue()).isTrue();
             assertThat(outage.declaredNanos()).isEqualTo(Long.MAX_VALUE);
             assertThat(lines.remove(1))
                     .matches("orders: .* for 6\\d\\d\\d ms, so callers are refused at once: refused");
         }
         assertThat(outage.end()).isTrue();
         assertThat(outage.end()).isFalse();
-        assertThat(outage.isDeclared()).isFalse();
+        assertThat(outage.declareIfDue()).isFalse();
         assertThat(lines).hasSize(2);
         assertThat(lines.getFirst()).isEqualTo("orders: the database at localhost:5432 lets no connection in: refused");
         assertThat(lines.getLast()).matches("orders: .* again, after \\d+ ms; 2 callers were refused");
@@ -91,7 +91,7 @@ class OutageTest {
         Outage outage = outage(Duration.ofSeconds(5));
         long now = Clock.nanoTime();
         outage.begin(CAUSE, now);
-        assertThat(outage.isDeclared()).isFalse();
+        assertThat(outage.declareIfDue()).isFalse();
         assertThat(outage.declaredNanos()).isEqualTo(now + Duration.ofSeconds(5).toNanos());
     }
 
@@ -118,12 +118,12 @@ class OutageTest {
         outage.forget();
         assertThat(lines).isEmpty();
         outage.begin(CAUSE, Clock.nanoTime() - Duration.ofMillis(2).toNanos());
-        assertThat(outage.isDeclared()).isTrue();
+        assertThat(outage.declareIfDue()).isTrue();
         outage.forget();
         assertThat(outage.isOn()).isFalse();
         assertThat(lines.removeLast()).contains("no connection is wanted");
         outage.begin(CAUSE, Clock.nanoTime() + Duration.ofSeconds(1).toNanos());
-        assertThat(outage.isDeclared()).isFalse();
+        assertThat(outage.declareIfDue()).isFalse();
     }
 
     // No patience: the first failed attempt declares it.
@@ -131,7 +131,7 @@ class OutageTest {
     void outageMustBeDeclaredAtOnceWithoutPatience() {
         Outage outage = outage(Duration.ZERO);
         outage.begin(CAUSE, Clock.nanoTime());
-        assertThat(outage.isDeclared()).isTrue();
+        assertThat(outage.declareIfDue()).isTrue();
     }
 
     // An attempt that hung while another one succeeded says nothing about the database of today.
@@ -153,13 +153,13 @@ class OutageTest {
         Permits.Permit one = new Permits().hold();
         Permits.Permit other = new Permits().hold();
         assertThat(outage.hasProber()).isFalse();
-        assertThat(outage.isProber(one)).isTrue();
-        assertThat(outage.isProber(other)).isFalse();
-        assertThat(outage.isProber(one)).isTrue();
+        assertThat(outage.tryProbe(one)).isTrue();
+        assertThat(outage.tryProbe(other)).isFalse();
+        assertThat(outage.tryProbe(one)).isTrue();
         assertThat(outage.leaveProbing(other)).isFalse();
         assertThat(outage.hasProber()).isTrue();
         assertThat(outage.leaveProbing(one)).isTrue();
-        assertThat(outage.isProber(other)).isTrue();
+        assertThat(outage.tryProbe(other)).isTrue();
     }
 
     // From 10 ms to 250 ms in the first five seconds, then up to 1 s; half of it is chance.
