@@ -27,7 +27,7 @@ import javax.tools.ToolProvider;
 /**
  * Writes the mechanical half of the objects that a client sees: one method for each method of the interface or class.
  * Each method enters the lease before it calls the driver and leaves it afterwards. The exceptions stand in
- * {@code local-methods.txt}. A failure of the driver passes through {@code note}; a result that can lead back to the
+ * {@code local-methods.txt}. A failure of the driver passes through {@code recordFailure}; a result that can lead back to the
  * connection passes through {@code wrap}. What the pool does differently stands in hand-written subclasses.
  *
  * <p>The interfaces are read as the given Java release declares them, so the output is the same on every JDK. Run by the
@@ -74,7 +74,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
             return superclass != null && types.contains(superclass);
         }
 
-        /** What answers {@code note} and the like. */
+        /** What answers {@code recordFailure} and the like. */
         String lease() {
             return field == null ? "" : "client.";
         }
@@ -381,7 +381,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
             text.append("""
 
                         /** Records a failure of the driver before it reaches the caller. */
-                        abstract void note(Throwable failure, boolean speaking);
+                        abstract void recordFailure(Throwable failure, boolean speaking);
 
                         /** Records SQL text that may be executed; answers the text for the driver. */
                         abstract String sql(String text) throws java.sql.SQLException;
@@ -506,7 +506,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
                 try {
                     %s
                 } catch (%s failure) {
-                    %snote(failure, %s);
+                    %srecordFailure(failure, %s);
                     throw failure;
                 } finally {
                     %sexit(inside);

@@ -98,7 +98,7 @@ final class Audit {
             }
             taken.forEach(quiet::remove);
         } finally {
-            supply.giveBack(taken);
+            supply.requeueAll(taken);
         }
     }
 }

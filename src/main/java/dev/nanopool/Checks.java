@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class Checks {
     private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // idle for less: not looked at
-    private static final long ASKED_NANOS = Duration.ofSeconds(30).toNanos(); // idle for more: the server is asked
+    private static final long VALIDATE_AFTER_NANOS = Duration.ofSeconds(30).toNanos(); // idle for more: the server is asked
     private static final long SECOND_NANOS = Duration.ofSeconds(1).toNanos();
 
     private static final Duration QUIET = Duration.ofMillis(500); // for the driver's own lock
@@ -79,6 +79,12 @@ final class Checks {
 
     // An idle connection that is about to be lent
 
+    /** Whether the caller that is about to get a connection can wait for the server's answer. */
+    private enum Caller {
+        WAITS,
+        DOES_NOT_WAIT
+    }
+
     /** Whether an idle connection, in the hand of the caller, can be lent without a look. */
     boolean isTrusted(PhysicalConnection connection) {
         long idleNanos = connection.idleNanos();
@@ -90,19 +96,19 @@ final class Checks {
     /** Looks at a connection that is to be lent, unless it is trusted; null: it was discarded or is being validated. */
     @Nullable
     PhysicalConnection usable(PhysicalConnection connection) {
-        return usable(connection, true);
+        return usable(connection, Caller.WAITS);
     }
 
     /** The same for a caller that cannot wait for the server's answer: what looks alive is taken. */
     @Nullable
     PhysicalConnection usableAtOnce(PhysicalConnection connection) {
-        return usable(connection, false);
+        return usable(connection, Caller.DOES_NOT_WAIT);
     }
 
-    private @Nullable PhysicalConnection usable(PhysicalConnection connection, boolean canWait) {
+    private @Nullable PhysicalConnection usable(PhysicalConnection connection, Caller caller) {
         boolean decided = false;
         try {
-            int facts = isTrusted(connection) ? 0 : looked(connection, canWait);
+            int facts = isTrusted(connection) ? 0 : seen(connection, caller);
             if (facts != 0) decide(connection, facts, null);
             decided = true;
             return facts == 0 ? connection : null;
@@ -111,17 +117,15 @@ final class Checks {
         }
     }
 
-    private int looked(PhysicalConnection connection, boolean canWait) {
+    private int seen(PhysicalConnection connection, Caller caller) {
         StackReserve.requireMuch(); // a channel would stay locked
         boolean mustBeAsked =
-                canWait && (clock.coarseNanos() - connection.idleNanos() > ASKED_NANOS || suspicion.covers(connection));
+                caller == Caller.WAITS && (clock.coarseNanos() - connection.idleNanos() > VALIDATE_AFTER_NANOS || suspicion.covers(connection));
         int known = mustBeAsked ? Fact.SUSPECT.bit() : 0;
-        return known | connection.session().facts() | peeked(connection.session(), true);
+        return known | connection.session().facts() | peeked(connection.session());
     }
 
-    /** @param asks whether the server is asked if the socket cannot be looked at */
-    private static int peeked(Session session, boolean asks) {
-        if (!asks && !session.canPeek()) return 0;
+    private static int peeked(Session session) {
         return switch (session.peek()) {
             case QUIET -> 0;
             case DATA -> Fact.SUSPECT.bit();
@@ -137,7 +141,9 @@ final class Checks {
         boolean decided = false;
         try {
             Session session = connection.session();
-            decide(connection, facts | session.facts() | peeked(session, false) | standing(connection), null);
+            int seen = facts | session.facts();
+            if (session.canPeek()) seen |= peeked(session);
+            decide(connection, seen | standing(connection), null);
             decided = true;
         } finally {
             if (!decided) connection.abandoned = true;
@@ -162,13 +168,13 @@ final class Checks {
         if (usage != null) {
             // An object of the driver may be in use elsewhere, and hold the driver's lock: not on this thread.
             if (session.state().isUnwrapped()) return Fact.CHANGED.bit();
-            usage.statements().close(failure -> session.note(failure, true));
+            usage.statements().close(failure -> session.recordFailure(failure, true));
             if (usage.cancels() != null) return Fact.CHANGED.bit();
         }
         try {
             return session.state().resetLocally() ? 0 : Fact.CHANGED.bit();
         } catch (SQLException | RuntimeException e) {
-            session.note(e, true);
+            session.recordFailure(e, true);
             return Fact.CHANGED.bit();
         }
     }
@@ -203,12 +209,12 @@ final class Checks {
 
     private void decide(PhysicalConnection connection, int facts, @Nullable Usage usage) {
         switch (Fate.of(facts)) {
-            case GIVE_ON -> supply.give(connection);
+            case REQUEUE -> supply.requeue(connection);
             case VALIDATE -> validate(connection);
             case RESET -> reset(connection, usage);
             case CLOSE -> {
                 Fact why = Fact.first(facts);
-                if (claim(connection, why)) close(connection, why);
+                if (claim(connection, why)) discard(connection, why);
                 else decide(connection, facts & ~why.bit(), usage);
             }
         }
@@ -226,7 +232,7 @@ final class Checks {
         return now - last >= SECOND_NANOS && lastNanos.compareAndSet(last, now);
     }
 
-    private void close(PhysicalConnection connection, Fact why) {
+    private void discard(PhysicalConnection connection, Fact why) {
         if (why == Fact.LOST || why == Fact.SERVER_TIMEOUT) suspicion.distrust();
         if (why == Fact.LOST) lost(connection);
         if (why == Fact.WRONG_ROLE) suspicion.raise("the server has changed its role", supply.connections());
@@ -261,7 +267,7 @@ final class Checks {
         Usage.Cancels cancels = usage == null ? null : usage.cancels();
         SqlAction undo = () -> {
             if (session.state().isUnwrapped()) awaitQuiet(session);
-            if (usage != null) usage.statements().close(failure -> session.note(failure, true));
+            if (usage != null) usage.statements().close(failure -> session.recordFailure(failure, true));
             session.reset(cancels, Watchdog.PATIENCE);
             events.happened(new Event.Reset());
         };
@@ -310,7 +316,7 @@ final class Checks {
             Throwable failure = watchdog.run(session, action);
             int facts = session.facts();
             if (failure == null) {
-                connection.proven(Clock.nanoTime());
+                connection.answered(Clock.nanoTime());
                 return facts;
             }
             events.happened(new Event.ServiceFailed(what, failure));

@@ -185,11 +185,11 @@ final class ClientConnection extends ForwardingConnection implements Client {
      * @param speaking whether a RuntimeException may have left half a message in the driver's buffer
      */
     @Override
-    void note(Throwable failure, boolean speaking) {
+    void recordFailure(Throwable failure, boolean speaking) {
         if (isEnded()) return;
         // The driver's streams put the server's answer into an IOException.
         Throwable thrown = failure instanceof IOException && failure.getCause() != null ? failure.getCause() : failure;
-        if (connection.session().note(thrown, speaking) == Failures.Kind.CANCELLED) {
+        if (connection.session().recordFailure(thrown, speaking) == Failures.Kind.CANCELLED) {
             var unused = used().cancelled(); // the same cancel may hit once more
         }
     }
@@ -570,7 +570,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
             inside.session().state().changed(Change.CLIENT_INFO);
             info.setIn(inside.session().connection());
         } catch (SQLClientInfoException | RuntimeException | Error failure) {
-            note(failure, true);
+            recordFailure(failure, true);
             throw failure;
         } finally {
             exit(inside);

@@ -32,7 +32,7 @@ final class ClientCopy implements CopyDual {
         try {
             return step.run();
         } catch (SQLException | RuntimeException | Error e) {
-            client.note(e, true);
+            client.recordFailure(e, true);
             throw e;
         } finally {
             progress.set(unread || copy.isActive());

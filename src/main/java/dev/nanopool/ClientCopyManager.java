@@ -33,7 +33,7 @@ final class ClientCopyManager extends CopyManager {
             client.copying(progress);
             return new ClientCopy(client, copy, progress);
         } catch (SQLException | RuntimeException | Error e) {
-            client.note(e, true);
+            client.recordFailure(e, true);
             if (isOtherDirection(e)) client.irreversible(); // the driver has cancelled it and left the rest unread
             throw e;
         } finally {

@@ -28,7 +28,7 @@ final class ClientLargeObjectManager extends LargeObjectManager {
         try {
             return use.of(client.delegate());
         } catch (SQLException | RuntimeException | Error failure) {
-            client.note(failure, true);
+            client.recordFailure(failure, true);
             throw failure;
         } finally {
             client.exit(inside);

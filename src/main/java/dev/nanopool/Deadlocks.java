@@ -4,6 +4,7 @@ import dev.nanopool.queue.LeaseQueue;
 import dev.nanopool.queue.RefusedException.Reason;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Finds callers that wait for one another: every lease belongs to a thread that itself waits for another connection. If that
@@ -48,15 +49,16 @@ final class Deadlocks {
 
     /** The leases that wait for one another: all or none. */
     private List<Lease> deadlocked() {
-        return waiting(false);
+        return waitingBesides(null);
     }
 
     /** The calling thread has left the line by now, and all others wait. */
     private boolean isLastOfOne() {
-        return waiting(true).stream().anyMatch(lease -> lease.owner() == Thread.currentThread());
+        return waitingBesides(Thread.currentThread()).stream().anyMatch(lease -> lease.owner() == Thread.currentThread());
     }
 
-    private List<Lease> waiting(boolean countsCaller) {
+    /** All leases if each belongs to a thread that waits or to the given thread; else none. */
+    private List<Lease> waitingBesides(@Nullable Thread thread) {
         List<Lease> leases = new ArrayList<>();
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease();
@@ -66,8 +68,8 @@ final class Deadlocks {
         }
         if (leases.size() < supply.size()) return List.of(); // one more may be opened
         for (Lease lease : leases) {
-            boolean isCaller = countsCaller && lease.owner() == Thread.currentThread();
-            if (!isCaller && queue.deadlineOf(lease.owner()) == LeaseQueue.NOT_WAITING) return List.of();
+            if (lease.owner() == thread) continue;
+            if (queue.deadlineOf(lease.owner()) == LeaseQueue.NOT_WAITING) return List.of();
         }
         return leases;
     }

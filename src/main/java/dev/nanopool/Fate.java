@@ -7,7 +7,7 @@ import org.jspecify.annotations.Nullable;
  * one bit for each {@link Fact}; the empty set is the usual one.
  */
 enum Fate {
-    GIVE_ON,
+    REQUEUE,
     VALIDATE,
     RESET,
     CLOSE;
@@ -80,6 +80,6 @@ enum Fate {
     }
 
     static Fate of(int facts) {
-        return facts == 0 ? GIVE_ON : Fact.first(facts).fate;
+        return facts == 0 ? REQUEUE : Fact.first(facts).fate;
     }
 }

@@ -6,6 +6,7 @@ import dev.nanopool.queue.RefusedException.Reason;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.IntUnaryOperator;
 
 /**
  * The pool's one clock: a thread that answers callers whose deadline has passed, and looks after all connections once a
@@ -89,7 +90,7 @@ final class Housekeeper {
     private void run() {
         while (!stopped) {
             try {
-                lookAndPark();
+                workAndPark();
             } catch (RuntimeException | Error e) { // the clock must go on, because callers' deadlines depend on it
                 events.happened(new Event.Bug("the housekeeper failed", e));
             }
@@ -97,12 +98,12 @@ final class Housekeeper {
         long unused = supply.outage().report(Long.MAX_VALUE);
     }
 
-    private void lookAndPark() {
+    private void workAndPark() {
         long now = Clock.nanoTime();
         if (isTicking) clock.tick(now);
         long next = now;
         try {
-            next = look(now);
+            next = doWhatIsDue(now);
         } finally {
             park(now, next); // also if it fails again and again
         }
@@ -134,7 +135,7 @@ final class Housekeeper {
     }
 
     /** Does what is due, without ever blocking. Answers when to look again, at the latest. */
-    private long look(long now) {
+    private long doWhatIsDue(long now) {
         keepTime(now);
         long next = Math.min(now + (isTicking ? TICK_NANOS : QUIET_NANOS), queue.expire(now));
         next = Math.min(next, attendToOutage(now));
@@ -145,7 +146,8 @@ final class Housekeeper {
         }
         boolean isDue = now - sweptNanos >= SWEEP_NANOS;
         if (isDue || audit.isSuspicious()) audit.compare(now);
-        if (isDue || alarm.takeSweep()) sweep(now, isDue);
+        if (isDue) sweep(now);
+        else if (alarm.takeSweep()) sweepEarly(now);
         threads.rescue(now); // last, because it may fail
         return next;
     }
@@ -162,40 +164,44 @@ final class Housekeeper {
         return Math.min(next, now + TICK_NANOS); // a caller may be on its way into the line
     }
 
-    private void sweep(long now, boolean isDue) {
+    /** Once a second: looks after all connections. */
+    private void sweep(long now) {
         supply.adjust();
-        if (isDue) {
-            sweptNanos = now;
-            supply.raise();
-            supply.probe();
-            deadlocks.inspect();
-            for (PhysicalConnection connection : supply.connections()) leaks.inspect(connection, now);
-        }
-        inspectIdle(now, isDue);
+        sweptNanos = now;
+        supply.readmit();
+        supply.probe();
+        deadlocks.inspect();
+        for (PhysicalConnection connection : supply.connections()) leaks.inspect(connection, now);
+        inspectIdle(now, idle -> surplus(idle, now));
+    }
+
+    /** When another part of the pool has rung: looks at the idle connections before their time. */
+    private void sweepEarly(long now) {
+        supply.adjust();
+        inspectIdle(now, idle -> 0);
     }
 
     /** Looks at all idle connections. Takes them all out first, because one that is given back would be met again. */
-    private void inspectIdle(long now, boolean isDue) {
+    private void inspectIdle(long now, IntUnaryOperator surplus) {
         var idle = new ArrayDeque<PhysicalConnection>(supply.size() + 1); // so that adding to it allocates nothing
         try (Checks.Inspection unused = checks.beginInspection()) {
             for (PhysicalConnection next = queue.takeIdle(); next != null; next = queue.takeIdle()) {
                 idle.add(next);
                 if (idle.size() > supply.size()) break; // leases come and go, and the housekeeper must go on
             }
-            int unneededNow = isDue ? surplus(idle.size(), now) : 0;
+            int unneededNow = surplus.applyAsInt(idle.size());
             for (PhysicalConnection next = idle.poll(); next != null; next = idle.poll()) {
-                inspect(next, now, unneededNow-- > 0);
+                inspect(next, now, unneededNow-- > 0 ? Fact.UNNEEDED.bit() : 0);
             }
         } finally {
             for (PhysicalConnection lost : idle) lost.abandoned = true; // something was thrown
         }
     }
 
-    private void inspect(PhysicalConnection connection, long now, boolean isUnneeded) {
-        long asked = Math.max(connection.idleNanos(), connection.provenNanos());
+    private void inspect(PhysicalConnection connection, long now, int facts) {
+        long asked = Math.max(connection.idleNanos(), connection.answeredNanos());
         boolean isAskedAgain = !config.keepalive.isZero() && now - asked >= config.keepalive.toNanos();
-        checks.inspectIdle(
-                connection, (isUnneeded ? Fact.UNNEEDED.bit() : 0) | (isAskedAgain ? Fact.SUSPECT.bit() : 0));
+        checks.inspectIdle(connection, isAskedAgain ? facts | Fact.SUSPECT.bit() : facts);
     }
 
     /**

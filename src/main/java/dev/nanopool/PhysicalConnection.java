@@ -24,7 +24,7 @@ final class PhysicalConnection {
     //       only its task leaves SERVICED and CLOSING. Several threads may try to end a lease (its client, a leak, a
     // cut):
     //       the compare-and-set in endLease decides.
-    // leases, idleNanos, provenNanos: written by the thread that has the connection in its hand or its task; read by
+    // leases, idleNanos, answeredNanos: written by the thread that has the connection in its hand or its task; read by
     // all,
     //       perhaps a moment late.
     // retired: set by any thread, never cleared. abandoned: set by the thread that lost hold of it, cleared by the
@@ -59,7 +59,7 @@ final class PhysicalConnection {
     private Object life = State.OPENING;
     private long leases;
     private long idleNanos;
-    private long provenNanos;
+    private long answeredNanos;
     private volatile boolean retired;
     /**
      * Set by a thread that cannot go on with the connection in its hand; the housekeeper recovers the connection. Set by a
@@ -82,7 +82,7 @@ final class PhysicalConnection {
         this.beganNanos = beganNanos;
         this.openedNanos = nowNanos;
         this.idleNanos = nowNanos;
-        this.provenNanos = nowNanos;
+        this.answeredNanos = nowNanos;
         this.expiresNanos =
                 nowNanos + jittered(maxLifetime, ThreadLocalRandom.current().nextDouble());
         this.generation = generation;
@@ -218,13 +218,13 @@ final class PhysicalConnection {
     }
 
     /** When the server last answered the pool itself. */
-    long provenNanos() {
-        return provenNanos;
+    long answeredNanos() {
+        return answeredNanos;
     }
 
     /** The server has answered the pool itself. */
-    void proven(long nowNanos) {
-        provenNanos = nowNanos;
+    void answered(long nowNanos) {
+        answeredNanos = nowNanos;
         idleNanos = nowNanos;
     }
 

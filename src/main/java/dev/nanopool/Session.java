@@ -15,7 +15,7 @@ import org.postgresql.core.BaseConnection;
 
 /**
  * The driver's side of a connection: its socket, its failures, and what a lease changed in it. Belongs to the lease or to the
- * thread that has the connection in its hand; {@link #note}, {@link #kill} and the questions about failures are thread-safe.
+ * thread that has the connection in its hand; {@link #recordFailure}, {@link #abort} and the questions about failures are thread-safe.
  */
 final class Session {
     private final BaseConnection connection;
@@ -25,7 +25,7 @@ final class Session {
 
     private volatile @Nullable Throwable failure; // the first one after which the session must not be lent again
     private volatile Fact ending = Fact.LOST; // what that failure means; written before it
-    private volatile boolean killed;
+    private volatile boolean aborted;
     private volatile boolean staleCache; // the session repeats an internal error (XX000) for ever
     private volatile boolean refusedWrite; // 25006: the lease's own doing, or the server is a standby now
 
@@ -51,7 +51,7 @@ final class Session {
     // Failures
 
     /** Remembers what a call of the driver threw; {@code speaking}: whether that call speaks to the server. */
-    Failures.Kind note(Throwable thrown, boolean speaking) {
+    Failures.Kind recordFailure(Throwable thrown, boolean speaking) {
         Failures.Kind kind = Failures.kindOf(thrown, speaking);
         switch (kind) {
             case STATEMENT, CANCELLED -> {}
@@ -83,7 +83,7 @@ final class Session {
         try {
             return connection.isClosed();
         } catch (SQLException e) {
-            Failures.Kind unused = note(e, true);
+            Failures.Kind unused = recordFailure(e, true);
             return true;
         }
     }
@@ -163,8 +163,8 @@ final class Session {
     // The end
 
     /** Ends every read and write at once. Never blocks, because the socket is closed below TLS. */
-    void kill(SQLException why) {
-        killed = true;
+    void abort(SQLException why) {
+        aborted = true;
         fail(why, Fact.LOST);
         PoolSocketFactory.close(socket);
     }
@@ -177,7 +177,7 @@ final class Session {
         boolean isBroken = isBroken();
         // The driver's own object, unwrapped, may have given up a statement, and the pool has not seen how.
         boolean isClosedUnseen = isBroken && failure == null;
-        boolean givesUp = killed || reason.leavesAStatementRunning() || isTimeout(failure) || isClosedUnseen;
+        boolean givesUp = aborted || reason.leavesAStatementRunning() || isTimeout(failure) || isClosedUnseen;
         boolean isClosed = false;
         try {
             if (!givesUp && !isBroken) {

@@ -42,8 +42,8 @@ final class Shutdown {
         } catch (InterruptedException e) {
             interrupted = true;
         }
-        if (!awaitClosed(!drained))
-            events.happened(new Event.NotClosed(supply.connections().size()));
+        boolean isClosed = drained ? awaitClosed(() -> {}) : awaitClosed(this::cutAll);
+        if (!isClosed) events.happened(new Event.NotClosed(supply.connections().size()));
         housekeeper.stop();
         Thread running = threads.awaitEnd(ENDING);
         if (running != null) events.happened(new Event.NotEnded(running.getName()));
@@ -72,15 +72,15 @@ final class Shutdown {
     }
 
     /**
-     * Waits until all sockets are closed; if {@code cuts}, ends every lease meanwhile. An interrupt does not end this
-     * waiting, because it is bounded; the flag is set at the end.
+     * Waits until all sockets are closed, and does {@code meanwhile} again and again. An interrupt does not end this waiting,
+     * because it is bounded. The flag is set at the end.
      */
-    private boolean awaitClosed(boolean cuts) {
+    private boolean awaitClosed(Runnable meanwhile) {
         long deadline = Clock.nanoTime() + config.connectTimeout.plus(PATIENCE).toNanos();
         boolean closed = false;
         boolean interrupted = false;
         do {
-            if (cuts) supply.connections().forEach(Shutdown::cut);
+            meanwhile.run();
             supply.adjust();
             try {
                 closed = supply.awaitClosed(LOOK_NANOS);
@@ -90,6 +90,11 @@ final class Shutdown {
         } while (!closed && Clock.nanoTime() < deadline);
         if (interrupted) Thread.currentThread().interrupt();
         return closed;
+    }
+
+    /** Ends every lease by force, those included that begin meanwhile. */
+    private void cutAll() {
+        supply.connections().forEach(Shutdown::cut);
     }
 
     private static void cut(PhysicalConnection connection) {

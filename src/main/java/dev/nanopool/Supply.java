@@ -85,16 +85,24 @@ final class Supply {
         this.queue = new LeaseQueue<>(config.maxWaiters, Clock::nanoTime, new Demand());
     }
 
+    /** When a thread that has a permit opens a connection. */
+    private enum Need {
+        /** While a caller waits, or fewer than {@code minIdle} are open. */
+        IF_WANTED,
+        /** The same, but one attempt in any case, for a caller that did not wait and may come again. */
+        ONE_ATTEMPT
+    }
+
     /** What the queue asks of the pool. */
     private final class Demand implements LeaseQueue.Owner {
         @Override
         public void fillForWaiter() {
-            startFilling(false);
+            startFilling(Need.IF_WANTED);
         }
 
         @Override
         public void fillForLater() {
-            startFilling(true);
+            startFilling(Need.ONE_ATTEMPT);
         }
 
         @Override
@@ -268,9 +276,9 @@ final class Supply {
         var passed = new ArrayDeque<PhysicalConnection>();
         try {
             boolean isFree = true;
-            while (isFree && (capacity.hasSurplus() || capacity.hasSurplusWithoutConnection())) isFree = drop(passed);
+            while (isFree && (capacity.hasSurplus() || capacity.hasSurplusWithoutConnection())) isFree = withdrawOne(passed);
         } finally {
-            giveBack(passed);
+            requeueAll(passed);
         }
         boolean isMissing = true;
         while (isMissing) isMissing = addPermit();
@@ -280,7 +288,7 @@ final class Supply {
      * Takes one free permit out of circulation, and closes the idle connection that belongs to it. The queue hands out the
      * idle connections first; one that is to stay goes to {@code passed}. False: no permit is free.
      */
-    private boolean drop(Deque<PhysicalConnection> passed) {
+    private boolean withdrawOne(Deque<PhysicalConnection> passed) {
         try (Permit permit = permits.hold()) {
             var idle = new AtomicReference<@Nullable PhysicalConnection>();
             boolean isFree = withdraw(permit, idle);
@@ -290,12 +298,12 @@ final class Supply {
                 return true;
             }
             permits.use(permit); // it stood for nothing, or the connection has the permit
-            if (connection != null) drop(connection, passed);
+            if (connection != null) discardOrPass(connection, passed);
             return connection != null;
         }
     }
 
-    private void drop(PhysicalConnection connection, Deque<PhysicalConnection> passed) {
+    private void discardOrPass(PhysicalConnection connection, Deque<PhysicalConnection> passed) {
         boolean passedOn = false;
         try {
             Fact why = capacity.surplus();
@@ -307,19 +315,19 @@ final class Supply {
         }
     }
 
-    /** Gives back all of them. If this throws, those that are left are abandoned. */
-    void giveBack(Deque<PhysicalConnection> inHand) {
+    /** Requeues all of them. If this throws, it has abandoned those that are left. */
+    void requeueAll(Deque<PhysicalConnection> inHand) {
         try {
-            for (PhysicalConnection next = inHand.poll(); next != null; next = inHand.poll()) giveBack(next);
+            for (PhysicalConnection next = inHand.poll(); next != null; next = inHand.poll()) requeueOrAbandon(next);
         } finally {
             for (PhysicalConnection left : inHand) left.abandoned = true;
         }
     }
 
-    private void giveBack(PhysicalConnection connection) {
+    private void requeueOrAbandon(PhysicalConnection connection) {
         boolean passedOn = false;
         try {
-            give(connection);
+            requeue(connection);
             passedOn = true;
         } finally {
             if (!passedOn) connection.abandoned = true;
@@ -341,7 +349,7 @@ final class Supply {
     private boolean addPermit() {
         Permit permit = permits.hold();
         boolean isAdded = capacity.add();
-        if (isAdded) startFilling(permit, false);
+        if (isAdded) startFilling(permit, Need.IF_WANTED);
         else permits.use(permit);
         return isAdded;
     }
@@ -368,10 +376,10 @@ final class Supply {
     }
 
     /** Tries whether the server lets one more in, if it refused some. Once a second. */
-    void raise() {
+    void readmit() {
         if (!capacity.isWithholding() || opening() > 0) return;
         Permit permit = permits.hold();
-        if (capacity.readmit()) startFilling(permit, false);
+        if (capacity.readmit()) startFilling(permit, Need.IF_WANTED);
         else permits.use(permit);
     }
 
@@ -409,7 +417,7 @@ final class Supply {
     }
 
     /** Makes a connection idle, or hands it to a waiting caller. If this throws, the caller still has the connection. */
-    void give(PhysicalConnection connection) {
+    void requeue(PhysicalConnection connection) {
         queue.give(connection); // nothing may follow: the connection is not the caller's any longer
     }
 
@@ -430,18 +438,18 @@ final class Supply {
     }
 
     private void close(PhysicalConnection connection) {
-        boolean settled = false;
+        boolean isReused = false;
         try {
             try {
                 if (connection.session().close(connection.closeReason())) cancel(connection.session());
             } catch (SQLException | RuntimeException | Error e) {
                 events.happened(new Event.ClosingFailed(e));
-                connection.session().kill(new SQLException("closing failed", Failures.CONNECTION_EXCEPTION, e));
+                connection.session().abort(new SQLException("closing failed", Failures.CONNECTION_EXCEPTION, e));
             }
-            settle(connection);
-            settled = true;
+            reusePermit(connection);
+            isReused = true;
         } finally {
-            if (!settled) connection.abandoned = true;
+            if (!isReused) connection.abandoned = true;
         }
     }
 
@@ -465,7 +473,7 @@ final class Supply {
     }
 
     /** The socket is closed: the permit leaves circulation with the connection, or another connection is opened for it. */
-    private void settle(PhysicalConnection connection) {
+    private void reusePermit(PhysicalConnection connection) {
         try (Permit permit = permits.hold()) {
             connection.closingToClosed();
             connections.remove(connection);
@@ -480,7 +488,7 @@ final class Supply {
                 countDownIfClosed();
                 adjust();
             } else {
-                fill(permit, false);
+                fill(permit, Need.IF_WANTED);
             }
         } finally {
             if (rotating.compareAndSet(connection, null)) alarm.ringForSweep();
@@ -509,7 +517,7 @@ final class Supply {
     /** Gives up a connection that is lost in the pool: closes its socket, and counts it no longer. */
     void forget(PhysicalConnection connection) {
         Session session = connection.session();
-        session.kill(new SQLException("the pool has lost track of this connection", Failures.CONNECTION_EXCEPTION));
+        session.abort(new SQLException("the pool has lost track of this connection", Failures.CONNECTION_EXCEPTION));
         connections.remove(connection);
         capacity.empty();
         events.happened(
@@ -525,7 +533,7 @@ final class Supply {
 
     /** Goes on with what threads of the pool have abandoned. For the housekeeper. */
     void recover() {
-        permits.recover(permit -> startFilling(permit, false));
+        permits.recover(permit -> startFilling(permit, Need.IF_WANTED));
         for (PhysicalConnection connection : connections) {
             if (connection.abandoned && connection.state() == PhysicalConnection.State.CLOSING) {
                 connection.recovered();
@@ -540,12 +548,12 @@ final class Supply {
         }
     }
 
-    /** As {@link #startFilling(Permit, boolean)} for a permit of the queue, which keeps it if this throws. */
-    private void startFilling(boolean isAsked) {
+    /** As {@link #startFilling(Permit, Need)} for a permit of the queue, which keeps it if this throws. */
+    private void startFilling(Need need) {
         Permit permit = permits.hold();
         boolean started = false;
         try {
-            threads.start("open", () -> fill(permit, isAsked));
+            threads.start("open", () -> fill(permit, need));
             started = true;
         } finally {
             if (!started) permits.use(permit);
@@ -553,18 +561,18 @@ final class Supply {
     }
 
     /** A thread of the pool opens a connection for the permit, if one is wanted. */
-    private void startFilling(Permit permit, boolean isAsked) {
+    private void startFilling(Permit permit, Need need) {
         boolean started = false;
         try {
-            threads.start("open", () -> fill(permit, isAsked));
+            threads.start("open", () -> fill(permit, need));
             started = true;
         } finally {
             if (!started) permit.close();
         }
     }
 
-    /** Opens a connection for the permit as long as one is wanted; {@code isAsked}: tries once in any case. */
-    private void fill(Permit permit, boolean isAsked) {
+    /** Opens a connection for the permit as long as one is wanted, but makes one attempt in any case if the need says so. */
+    private void fill(Permit permit, Need need) {
         try (permit) {
             opening.incrementAndGet();
             PhysicalConnection connection = null;
@@ -576,7 +584,7 @@ final class Supply {
                     if (withdraw(permit)) return;
                     ends = backOffsEnded.get();
                     boolean isProber = outage.isOn() && outage.tryProbe(permit);
-                    if (!isProber && !isWanted() && (failures > 0 || !isAsked)) {
+                    if (!isProber && !isWanted() && (failures > 0 || need == Need.IF_WANTED)) {
                         release(permit);
                         return;
                     }
@@ -637,7 +645,7 @@ final class Supply {
     void probe() {
         if (!outage.isOn() || outage.hasProber()) return;
         PhysicalConnection idle = queue.tryTakeOrFill();
-        if (idle != null) giveBack(idle);
+        if (idle != null) requeueOrAbandon(idle);
         if (permitsInHand() > 0 || capacity.isWithholding()) return;
         outage.forget();
         lastFailure = null;
@@ -754,9 +762,9 @@ final class Supply {
             if (!admitted)
                 connection
                         .session()
-                        .kill(new SQLException("the pool could not take it over", Failures.CONNECTION_EXCEPTION));
+                        .abort(new SQLException("the pool could not take it over", Failures.CONNECTION_EXCEPTION));
         }
         connection.openingToIdle();
-        giveBack(connection);
+        requeueOrAbandon(connection);
     }
 }

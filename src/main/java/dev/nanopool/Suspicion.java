@@ -18,7 +18,7 @@ final class Suspicion {
     }
 
     boolean covers(PhysicalConnection connection) {
-        return connection.provenNanos() < sinceNanos;
+        return connection.answeredNanos() < sinceNanos;
     }
 
     /** Whether a connection that has been idle since that time may be dead, so that its socket is looked at. */

@@ -38,7 +38,7 @@ final class Watchdog {
 
         void end(SQLException why) {
             if (!end.compareAndSet(null, why)) return;
-            session.kill(why);
+            session.abort(why);
             thread.interrupt(); // it may wait for a lock of the driver
         }
     }
@@ -60,7 +60,7 @@ final class Watchdog {
             action.run();
         } catch (SQLException | RuntimeException | Error e) {
             failure = e;
-            session.note(e, true);
+            session.recordFailure(e, true);
         }
         Object late = watch.end.compareAndExchange(null, IN_TIME);
         watches.remove(watch);

@@ -87,7 +87,7 @@ class FateTest {
     @Test
     void everySetOfFactsMustHaveTheFateOfItsFirstRow() {
         int all = ROWS.stream().mapToInt(row -> row.fact.bit()).sum();
-        assertThat(Fate.of(0)).isEqualTo(Fate.GIVE_ON);
+        assertThat(Fate.of(0)).isEqualTo(Fate.REQUEUE);
         int[] bits = ROWS.stream().mapToInt(row -> row.fact.bit()).toArray();
         for (int facts = 1; facts <= all; facts++) {
             if ((facts & ~all) != 0) continue;

@@ -12,7 +12,7 @@ import java.util.function.Consumer;
 /** The one door through which tests of other packages see what is package-private. */
 public final class TestAccess {
     private static final VarHandle IDLE_NANOS = field("idleNanos");
-    private static final VarHandle PROVEN_NANOS = field("provenNanos");
+    private static final VarHandle ANSWERED_NANOS = field("answeredNanos");
 
     private TestAccess() {}
 
@@ -48,7 +48,7 @@ public final class TestAccess {
     public static Consumer<Duration> aging(Connection client) throws SQLException {
         PhysicalConnection connection = ((ClientConnection) client).connection();
         return time -> {
-            for (VarHandle field : List.of(IDLE_NANOS, PROVEN_NANOS)) {
+            for (VarHandle field : List.of(IDLE_NANOS, ANSWERED_NANOS)) {
                 field.setVolatile(connection, (long) field.getVolatile(connection) - time.toNanos());
             }
         };

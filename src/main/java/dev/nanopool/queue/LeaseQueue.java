@@ -175,13 +175,13 @@ public final class LeaseQueue<T> {
         waiters.add(waiter); // THEN look: whether the queue is closed, and for items
         if (closed) waiter.answer(Reason.CLOSED);
         pairing.match();
-        waiters.lookAt(waiter.deadlineNanos);
+        waiters.scheduleCheck(waiter.deadlineNanos);
     }
 
     /** Ends the wait of a caller that goes without its item. If this fails, expire does it again. */
     private void leave(Waiter waiter) {
         try {
-            if (waiter.answer(Reason.INTERRUPTED)) waiters.lookAt(0); // the housekeeper removes it from the line
+            if (waiter.answer(Reason.INTERRUPTED)) waiters.scheduleCheck(0); // the housekeeper removes it from the line
             else if (!(waiter.get() instanceof Reason)) give(waiter.item());
         } catch (RuntimeException | Error e) {
             unfinished.add(waiter);

@@ -69,7 +69,7 @@ final class WaitingLine {
     }
 
     /** Wakes the housekeeper if it would look at the line later than at this time; zero means at once. */
-    void lookAt(long nanos) {
+    void scheduleCheck(long nanos) {
         if (lowerEarliest(nanos)) alarm.run();
     }
 

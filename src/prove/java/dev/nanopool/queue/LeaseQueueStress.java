@@ -151,7 +151,7 @@ public final class LeaseQueueStress {
 
         public HandOffAndTimeoutMustBeOneAnswer() {
             line.add(waiter);
-            line.lookAt(10);
+            line.scheduleCheck(10);
         }
 
         @Actor
@@ -356,12 +356,12 @@ public final class LeaseQueueStress {
 
         @Actor
         public void early() {
-            line.lookAt(5);
+            line.scheduleCheck(5);
         }
 
         @Actor
         public void late() {
-            line.lookAt(10);
+            line.scheduleCheck(10);
         }
 
         @Arbiter
@@ -417,7 +417,7 @@ public final class LeaseQueueStress {
         private long told;
 
         public DeadlineMustNotBeForgotten() {
-            line.lookAt(10);
+            line.scheduleCheck(10);
             alarms.set(0);
         }
 
@@ -429,7 +429,7 @@ public final class LeaseQueueStress {
         @Actor
         public void come() {
             line.add(new Waiter(0, 50));
-            line.lookAt(50);
+            line.scheduleCheck(50);
         }
 
         @Arbiter

@@ -294,7 +294,7 @@ public final class Mutations {
                     "Fate",
                     "numberOfTrailingZeros(facts)",
                     "numberOfTrailingZeros(Integer.highestOneBit(facts))"),
-            new Mutation("no fact means validate", "Fate", "facts == 0 ? GIVE_ON", "facts == 0 ? VALIDATE"),
+            new Mutation("no fact means validate", "Fate", "facts == 0 ? REQUEUE", "facts == 0 ? VALIDATE"),
             new Mutation("validate what is cut", "Fate", "CUT(CloseReason.CUT),", "CUT(VALIDATE),"),
             new Mutation("reset what is in use", "Fate", "BUSY(CloseReason.BUSY),", "BUSY(RESET),"),
             new Mutation("a wrong reason", "Fate", "LOST(CloseReason.LOST),", "LOST(CloseReason.RETIRED),"),
