@@ -15,13 +15,13 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A pool as a bean: for frameworks that make their {@code DataSource} by a no-argument constructor and setters. The
- * properties have HikariCP's names where they mean the same; the defaults are those of {@link PoolConfig}.
+ * A pool as a bean, for frameworks that make their {@code DataSource} by a no-argument constructor and setters. The properties
+ * have HikariCP's names where they mean the same. The defaults are those of {@link PoolConfig}.
  *
- * <p>The pool starts at the first {@link #getConnection()}; from then on the setters throw. A start that fails changes
- * nothing: the next call tries again. Thread-safe. The pool itself is {@code unwrap(Pool.class)}.
+ * <p>The pool starts at the first {@link #getConnection()}. From then on the setters throw. If the start fails, the next call
+ * tries again. Thread-safe. {@code unwrap(Pool.class)} returns the pool itself.
  *
- * <p><i>Memory effects:</i> as {@link Pool}; what a setter wrote happens-before the start, by a lock.
+ * <p><i>Memory effects:</i> as {@link Pool}. What a setter wrote happens-before the start, by a lock.
  */
 public final class NanoDataSource extends PoolDataSource implements AutoCloseable {
     private static final Duration UNLIMITED = Duration.ofDays(365);
@@ -37,8 +37,8 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
             "4", "repeatable read",
             "8", "serializable");
 
-    // Held during the start, which is I/O: hence no monitor. All fields are written under it, but for closed; the start
-    // reads them under it, the getters do not.
+    // The start, which is I/O, holds this lock, so the lock is no monitor. Threads write all fields under it, except
+    // `closed`. The start reads them under it. The getters read them without it.
     private final ReentrantLock lock = new ReentrantLock();
     private volatile @Nullable Pool pool; // null: not started
     private volatile boolean closed;
@@ -65,7 +65,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     private final Properties driverProperties = new Properties();
     private boolean hasWarned; // of properties that have no effect
 
-    /** Makes a data source that knows no server yet: {@link #setJdbcUrl} is the one property that it needs. */
+    /** Makes a data source that knows no server yet. It needs one property, {@link #setJdbcUrl}. */
     public NanoDataSource() {
         super(null);
     }
@@ -73,18 +73,19 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     // The connections
 
     /**
-     * Leases a connection, as {@link Pool#client()}; the first call starts the pool. Close it to give it back.
+     * Leases a connection, as {@link Pool#client()} does. The first call starts the pool. The caller gives the connection back
+     * by closing the client.
      *
      * <p>Waits up to {@code connectionTimeout} for a connection. The call that starts the pool blocks as
-     * {@link Pool#create(PoolConfig)} does; callers that come meanwhile wait for it, {@code connectionTimeout} at most,
-     * and share its failure.
+     * {@link Pool#create(PoolConfig)} does. Callers that come meanwhile wait for that start, {@code connectionTimeout} at most,
+     * and share its failure. An interrupt ends the waiting.
      *
-     * @return the client; with {@code autoCommit} false, not in auto-commit mode
-     * @throws PoolExhaustedException if none became free in time, or the caller was refused; SQLState 08001
+     * @return the client, in auto-commit mode if {@code autoCommit} is true
+     * @throws PoolExhaustedException if no connection became free in time, or the pool refused the caller; SQLState 08001
      * @throws SQLTransientConnectionException if another caller's start of the pool takes too long; SQLState 08001
-     * @throws SQLNonTransientConnectionException if the data source is closed, also while waiting; SQLState 08003
-     * @throws SQLException the driver's, if the pool cannot be started; SQLState 08000 with the interrupt flag set, if the
-     *     thread is interrupted while waiting
+     * @throws SQLNonTransientConnectionException if the data source is closed, also while the caller waits; SQLState 08003
+     * @throws SQLException if the pool cannot start, with the driver's SQLState; or if the thread is interrupted while it
+     *     waits, with SQLState 08000 and the interrupt flag set
      * @throws IllegalArgumentException if a property has a bad value
      */
     @Override
@@ -113,13 +114,13 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
         awaitStart();
         try {
             Pool started = pool;
-            if (started != null) return started; // somebody else was first
+            if (started != null) return started; // another caller has started the pool
             if (closed) {
                 throw new SQLNonTransientConnectionException(
                         name() + ": the data source is closed", Failures.CONNECTION_DOES_NOT_EXIST);
             }
             SQLException failure = startFailure;
-            // Whoever waited for an attempt takes part in its failure: else a thousand callers would try one by one.
+            // A caller that has waited for an attempt shares its failure. Otherwise a thousand callers would try one by one.
             if (failure != null && failure != failureBefore) {
                 throw new SQLException(failure.getMessage(), failure.getSQLState(), failure.getErrorCode(), failure);
             }
@@ -138,7 +139,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
             pool = started;
             return started;
         } catch (SQLException e) {
-            // An interrupt is the one caller's own affair: the next in line tries again.
+            // An interrupt concerns this caller alone, so the next caller tries again.
             if (!Thread.currentThread().isInterrupted()) startFailure = e;
             throw e;
         }
@@ -157,7 +158,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
                 Failures.UNABLE_TO_CONNECT);
     }
 
-    /** The properties as a configuration; whoever calls holds the lock. */
+    /** Makes a configuration of the properties. The caller holds the lock. */
     PoolConfig config() {
         if (jdbcUrl == null) throw new IllegalArgumentException("jdbcUrl: is not set");
         PoolConfig.Builder builder = PoolConfig.builder(jdbcUrl)
@@ -193,8 +194,9 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * Closes the pool as {@link Pool#close()} does, after a start in progress. Closing it again does nothing; it cannot be
-     * started afterwards.
+     * Closes the pool as {@link Pool#close()} does. Blocks until a start in progress has ended, and then as long as
+     * {@link Pool#close()} does, also if the thread is interrupted. A second call does nothing. The data source cannot start
+     * its pool afterwards.
      */
     @Override
     public void close() {
@@ -208,7 +210,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
         }
     }
 
-    /** Names the pool; no credentials, no URL. */
+    /** Names the pool, but neither the credentials nor the URL. */
     @Override
     public String toString() {
         Pool started = pool;
@@ -224,7 +226,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
 
     // The properties
 
-    /** Changes a property, unless it is too late. */
+    /** Changes a property, unless the pool has started. */
     private void set(String property, Runnable change) {
         lock.lock();
         try {
@@ -249,7 +251,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * Where the server is.
+     * Returns where the server is.
      *
      * @return the URL, or null if it was not set; it may contain a password
      */
@@ -258,7 +260,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * Where the server is. Required; checked when the pool starts.
+     * Sets where the server is. Required. The start of the pool checks it.
      *
      * @param jdbcUrl a {@code jdbc:postgresql:} URL or a libpq URI, as {@link PoolConfig#builder} takes it
      * @throws IllegalStateException if the pool has started
@@ -268,7 +270,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * The same as {@link #getJdbcUrl}.
+     * Returns the same as {@link #getJdbcUrl}.
      *
      * @return the URL, or null if it was not set; it may contain a password
      */
@@ -277,7 +279,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * The same as {@link #setJdbcUrl}.
+     * Sets the same as {@link #setJdbcUrl}.
      *
      * @param url a {@code jdbc:postgresql:} URL or a libpq URI
      * @throws IllegalStateException if the pool has started
@@ -287,18 +289,18 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * Who logs in.
+     * Returns the user that logs in.
      *
-     * @return the user, or null: the URL's
+     * @return the user, or null for the URL's user
      */
     public @Nullable String getUsername() {
         return username;
     }
 
     /**
-     * Who logs in. Default: the URL's user.
+     * Sets the user that logs in. Default: the URL's user.
      *
-     * @param username the user; null: the URL's
+     * @param username the user; null for the URL's user
      * @throws IllegalStateException if the pool has started
      */
     public void setUsername(@Nullable String username) {
@@ -306,18 +308,18 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * The user's password.
+     * Returns the user's password.
      *
-     * @return the password, or null: the URL's
+     * @return the password, or null for the URL's password
      */
     public @Nullable String getPassword() {
         return password;
     }
 
     /**
-     * The user's password. Default: the URL's. Appears in no message and no log.
+     * Sets the user's password. Default: the URL's. No message and no log shows it.
      *
-     * @param password the password; null: the URL's
+     * @param password the password; null for the URL's password
      * @throws IllegalStateException if the pool has started
      */
     public void setPassword(@Nullable String password) {
@@ -325,18 +327,18 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * How many connections the pool may hold.
+     * Returns how many connections the pool may hold.
      *
-     * @return the number
+     * @return the number of connections
      */
     public int getMaximumPoolSize() {
         return maximumPoolSize;
     }
 
     /**
-     * How many connections the pool may hold. Default: 10.
+     * Sets how many connections the pool may hold. Default: 10.
      *
-     * @param maximumPoolSize from 1 to 10,000
+     * @param maximumPoolSize the number of connections, from 1 to 10,000
      * @throws IllegalStateException if the pool has started
      * @throws IllegalArgumentException if it is out of bounds
      */
@@ -346,20 +348,21 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * How many connections the pool keeps open though nobody uses them.
+     * Returns how many connections the pool keeps open even if no caller uses them.
      *
-     * @return the number; -1: as many as {@code maximumPoolSize}
+     * @return the number of connections; -1 stands for {@code maximumPoolSize}
      */
     public int getMinimumIdle() {
         return minimumIdle;
     }
 
     /**
-     * How many connections the pool keeps open though nobody uses them. Default: -1, as many as {@code maximumPoolSize}.
+     * Sets how many connections the pool keeps open even if no caller uses them. Default: -1, as many as
+     * {@code maximumPoolSize}.
      *
-     * @param minimumIdle from 0 to {@code maximumPoolSize}, or -1
+     * @param minimumIdle the number of connections, from 0 to {@code maximumPoolSize}, or -1
      * @throws IllegalStateException if the pool has started
-     * @throws IllegalArgumentException if it is out of bounds; more than {@code maximumPoolSize} is refused at the start
+     * @throws IllegalArgumentException if it is out of bounds; the start refuses more than {@code maximumPoolSize}
      */
     public void setMinimumIdle(int minimumIdle) {
         within("minimumIdle", minimumIdle, -1, 10_000, "");
@@ -367,19 +370,19 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * How long {@link #getConnection()} waits.
+     * Returns how long {@link #getConnection()} waits.
      *
-     * @return milliseconds; 0: for ever
+     * @return milliseconds; 0 stands for a year
      */
     public long getConnectionTimeout() {
         return connectionTimeout;
     }
 
     /**
-     * How long {@link #getConnection()} waits for a connection. Default: 5,000 ms.
+     * Sets how long {@link #getConnection()} waits for a connection. Default: 5,000 ms.
      *
-     * @param connectionTimeout milliseconds, kept to within 20 ms, at most 365 days; 0, as in HikariCP: practically for
-     *     ever, a year
+     * @param connectionTimeout milliseconds, met to within 20 ms, at most 365 days; 0 waits for a year, because it means for
+     *     ever in HikariCP
      * @throws IllegalStateException if the pool has started
      * @throws IllegalArgumentException if it is out of bounds
      */
@@ -389,19 +392,20 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * How long callers wait while the database lets no connection in.
+     * Returns how long callers wait while the database accepts no connection.
      *
-     * @return milliseconds; -1: as long as {@code connectionTimeout}
+     * @return milliseconds; -1 stands for {@code connectionTimeout}
      */
     public long getOutagePatience() {
         return outagePatience;
     }
 
     /**
-     * How long callers wait while the database lets no connection in, until the pool refuses them at once; see
+     * Sets how long callers wait while the database accepts no connection, until the pool refuses them at once. See
      * {@link PoolConfig.Builder#outagePatience}. Default: -1, as long as {@code connectionTimeout}.
      *
-     * @param outagePatience milliseconds, at most 365 days; 0: until the first failed attempt; -1: {@code connectionTimeout}
+     * @param outagePatience milliseconds, at most 365 days; 0 stands for the first failed attempt, and -1 for
+     *     {@code connectionTimeout}
      * @throws IllegalStateException if the pool has started
      * @throws IllegalArgumentException if it is out of bounds
      */
@@ -411,19 +415,19 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * After which age a connection is replaced.
+     * Returns the age at which the pool replaces a connection.
      *
-     * @return milliseconds; 0: never
+     * @return milliseconds; 0 stands for a year
      */
     public long getMaxLifetime() {
         return maxLifetime;
     }
 
     /**
-     * The age that a connection reaches at most, as {@link PoolConfig.Builder#maxLifetime} has it. Default: 1,800,000 ms
+     * Sets the age that a connection reaches at most, as {@link PoolConfig.Builder#maxLifetime} does. Default: 1,800,000 ms
      * (30 min).
      *
-     * @param maxLifetime milliseconds, 1,000 or more, at most 365 days; 0, as in HikariCP: practically never, a year
+     * @param maxLifetime milliseconds, 1,000 or more, at most 365 days; 0 stands for a year, because it means never in HikariCP
      * @throws IllegalStateException if the pool has started
      * @throws IllegalArgumentException if it is out of bounds
      */
@@ -433,19 +437,19 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * Over which time connections must have been idle to be closed.
+     * Returns the window over which the pool measures its surplus.
      *
-     * @return milliseconds; 0: never
+     * @return milliseconds; 0 stands for a year
      */
     public long getIdleTimeout() {
         return idleTimeout;
     }
 
     /**
-     * Over which time connections must have been idle to be closed, down to {@code minimumIdle}; see
+     * Sets the window over which the pool measures its surplus, which it closes, down to {@code minimumIdle}. See
      * {@link PoolConfig.Builder#idleTimeout}. Default: 600,000 ms (10 min).
      *
-     * @param idleTimeout milliseconds, 1,000 or more, at most 365 days; 0, as in HikariCP: practically never, a year
+     * @param idleTimeout milliseconds, 1,000 or more, at most 365 days; 0 stands for a year, because it means never in HikariCP
      * @throws IllegalStateException if the pool has started
      * @throws IllegalArgumentException if it is out of bounds
      */
@@ -455,19 +459,19 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * How long a connection may be idle until the server is asked whether it is still there.
+     * Returns how long a connection may be idle before the pool asks the server whether it is still there.
      *
-     * @return milliseconds; 0: never
+     * @return milliseconds; with 0 the pool never asks
      */
     public long getKeepaliveTime() {
         return keepaliveTime;
     }
 
     /**
-     * How long a connection may be idle until the server is asked, in the background, whether it is still there. Default:
-     * 120,000 ms (2 min).
+     * Sets how long a connection may be idle before the pool asks the server, in the background, whether it is still there.
+     * Default: 120,000 ms (2 min).
      *
-     * @param keepaliveTime milliseconds, 1,000 or more, at most 365 days; 0: never
+     * @param keepaliveTime milliseconds, 1,000 or more, at most 365 days; with 0 the pool never asks
      * @throws IllegalStateException if the pool has started
      * @throws IllegalArgumentException if it is out of bounds
      */
@@ -477,20 +481,20 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * How long a lease may last until it is told of as a possible leak.
+     * Returns how long a lease may last before the pool reports it as a suspected leak.
      *
-     * @return milliseconds; 0: off
+     * @return milliseconds; 0 means that the pool reports none by age
      */
     public long getLeakDetectionThreshold() {
         return leakDetectionThreshold;
     }
 
     /**
-     * How long a lease may last until it is told of as a possible leak, unless it waits for the server; see
-     * {@link PoolConfig.Builder#leakThreshold}. Default: 0, off. A client that nobody can reach any more is found without
-     * it.
+     * Sets how long a lease may last before the pool reports it as a suspected leak, unless the lease waits for the server. See
+     * {@link PoolConfig.Builder#leakThreshold}. Default: 0, off. The pool finds a client that no thread can reach without this
+     * setting.
      *
-     * @param leakDetectionThreshold milliseconds, 1,000 or more, at most 365 days; 0: off
+     * @param leakDetectionThreshold milliseconds, 1,000 or more, at most 365 days; 0 switches it off
      * @throws IllegalStateException if the pool has started
      * @throws IllegalArgumentException if it is out of bounds
      */
@@ -500,7 +504,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * The pool's name.
+     * Returns the pool's name.
      *
      * @return the name, or null if it was not set
      */
@@ -509,10 +513,10 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * The pool's name in messages, thread names, statistics, and the application name that the server sees. Default:
-     * {@code nanopool-1} and so on.
+     * Sets the pool's name, which stands in messages, thread names and statistics, and which the server sees as the application
+     * name. Default: {@code nanopool-1} and so on.
      *
-     * @param poolName not blank; null: the default
+     * @param poolName the name, not blank; null for the default
      * @throws IllegalStateException if the pool has started
      */
     public void setPoolName(@Nullable String poolName) {
@@ -520,19 +524,19 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * SQL to run once on each new connection.
+     * Returns the SQL that sets each new connection up.
      *
-     * @return the SQL, or null: none
+     * @return the SQL, or null if there is none
      */
     public @Nullable String getConnectionInitSql() {
         return connectionInitSql;
     }
 
     /**
-     * SQL that sets each new connection up, and that a reset runs again, as {@link PoolConfig.Builder#initSql} tells.
+     * Sets the SQL that sets each new connection up, and that a reset runs again. See {@link PoolConfig.Builder#initSql}.
      * Default: none.
      *
-     * @param connectionInitSql one or more statements; null: none
+     * @param connectionInitSql one or more statements; null for none
      * @throws IllegalStateException if the pool has started
      */
     public void setConnectionInitSql(@Nullable String connectionInitSql) {
@@ -540,19 +544,20 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * The schema in which names are looked up.
+     * Returns the schema in which the server looks names up.
      *
-     * @return the schema, or null: the server's {@code search_path}
+     * @return the schema, or null for the server's {@code search_path}
      */
     public @Nullable String getSchema() {
         return schema;
     }
 
     /**
-     * The schema in which names are looked up: the session's default of {@code search_path}. Default: the server's. It
-     * travels in the startup packet and costs no round trip, as do {@code readOnly} and {@code transactionIsolation}.
+     * Sets the schema in which the server looks names up, which is the session's default of {@code search_path}. Default: the
+     * server's. It travels in the startup packet and costs no round trip, as do {@code readOnly} and
+     * {@code transactionIsolation}.
      *
-     * @param schema one name as it is, neither quoted nor folded to lower case; null: the server's default
+     * @param schema one name as it is, neither quoted nor folded to lower case; null for the server's default
      * @throws IllegalStateException if the pool has started
      */
     public void setSchema(@Nullable String schema) {
@@ -560,21 +565,21 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * Whether transactions are read-only by default.
+     * Returns whether transactions are read-only by default.
      *
-     * @return true: they are; false: as the server has it
+     * @return true if they are; false if the server decides
      */
     public boolean isReadOnly() {
         return readOnly;
     }
 
     /**
-     * Whether transactions are read-only by default: the session's default of {@code default_transaction_read_only}.
-     * Default: false. It keeps a program from writing by mistake, not from writing on purpose: a client can say
-     * {@code SET TRANSACTION READ WRITE}. Since it is the server's setting, {@code Connection.isReadOnly()} does not show
-     * it.
+     * Sets whether transactions are read-only by default, which is the session's default of
+     * {@code default_transaction_read_only}. Default: false. It keeps a program from writing by mistake, but not from writing
+     * on purpose, because a client can say {@code SET TRANSACTION READ WRITE}. {@code Connection.isReadOnly()} does not show
+     * it, because it is the server's setting.
      *
-     * @param readOnly true: read-only; false: as the server has it
+     * @param readOnly true if they are read-only; false if the server decides
      * @throws IllegalStateException if the pool has started
      */
     public void setReadOnly(boolean readOnly) {
@@ -582,20 +587,20 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * Whether clients are in auto-commit mode when they are leased.
+     * Returns whether clients are in auto-commit mode when they are leased.
      *
-     * @return true: they are
+     * @return true if they are
      */
     public boolean isAutoCommit() {
         return autoCommit;
     }
 
     /**
-     * Whether clients are in auto-commit mode when they are leased. Default: true. With false, what a client has not
-     * committed when it is closed is rolled back, and {@link PoolStats#leftOpen} counts it without a warning, because a
-     * client that has only read need not commit. {@code unwrap(Pool.class).client()} is always in auto-commit mode.
+     * Sets whether clients are in auto-commit mode when they are leased. Default: true. With false, the pool rolls back what a
+     * client has not committed when it is closed. {@link PoolStats#leftOpen} counts that without a warning, because a client
+     * that has only read need not commit. {@code unwrap(Pool.class).client()} is always in auto-commit mode.
      *
-     * @param autoCommit true: each statement is a transaction; false: the client calls {@code commit}
+     * @param autoCommit true if each statement is a transaction; false if the client calls {@code commit}
      * @throws IllegalStateException if the pool has started
      */
     public void setAutoCommit(boolean autoCommit) {
@@ -603,23 +608,23 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * The isolation level of transactions.
+     * Returns the isolation level of transactions.
      *
-     * @return the name as it was set, or null: as the server has it
+     * @return the name as it was set, or null if the server decides
      */
     public @Nullable String getTransactionIsolation() {
         return transactionIsolation;
     }
 
     /**
-     * The isolation level of transactions: the session's default of {@code default_transaction_isolation}. Default: the
-     * server's, which is read committed unless somebody changed it.
+     * Sets the isolation level of transactions, which is the session's default of {@code default_transaction_isolation}.
+     * Default: the server's, which is read committed unless its configuration says another one.
      *
      * @param transactionIsolation {@code READ_COMMITTED}, {@code REPEATABLE_READ}, {@code SERIALIZABLE} or
      *     {@code READ_UNCOMMITTED}, with or without {@code TRANSACTION_} before it; or
-     *     {@link Connection}'s number of it as text: {@code 2}, {@code 4}, {@code 8} or {@code 1}; null: as the server has it
+     *     {@link Connection}'s number of it as text ({@code 2}, {@code 4}, {@code 8} or {@code 1}); null if the server decides
      * @throws IllegalStateException if the pool has started
-     * @throws IllegalArgumentException if it is none of these
+     * @throws IllegalArgumentException if it is not one of these
      */
     public void setTransactionIsolation(@Nullable String transactionIsolation) {
         if (transactionIsolation != null) isolation(transactionIsolation);
@@ -636,18 +641,18 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * How connections are encrypted.
+     * Returns how connections are encrypted.
      *
-     * @return the mode, or null: the URL's {@code sslmode}, else {@link TlsMode#PREFER}
+     * @return the mode, or null for the URL's {@code sslmode}, else {@link TlsMode#PREFER}
      */
     public @Nullable TlsMode getTlsMode() {
         return tlsMode;
     }
 
     /**
-     * How connections are encrypted. Default: the URL's {@code sslmode}, else {@link TlsMode#PREFER}.
+     * Sets how connections are encrypted. Default: the URL's {@code sslmode}, else {@link TlsMode#PREFER}.
      *
-     * @param tlsMode the mode, which an {@code sslmode} in the URL must not contradict; null: the default
+     * @param tlsMode the mode, which an {@code sslmode} in the URL must not contradict; null for the default
      * @throws IllegalStateException if the pool has started
      */
     public void setTlsMode(@Nullable TlsMode tlsMode) {
@@ -655,9 +660,9 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * Properties of the driver.
+     * Returns the properties of the driver.
      *
-     * @return a copy: to add one, use {@link #addDataSourceProperty}
+     * @return a copy; {@link #addDataSourceProperty} adds a property
      */
     public Properties getDataSourceProperties() {
         lock.lock();
@@ -673,10 +678,10 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     /**
      * Adds properties of the driver to those already set.
      *
-     * @param properties by pgJDBC's names, as {@link #addDataSourceProperty} takes them; what is not a string is taken by
-     *     its {@code toString()}
+     * @param properties the values by pgJDBC's names, as {@link #addDataSourceProperty} takes them; of a value that is not a
+     *     string its {@code toString()} counts
      * @throws IllegalStateException if the pool has started
-     * @throws IllegalArgumentException if one of them is refused, as {@link #addDataSourceProperty} says; then none is added
+     * @throws IllegalArgumentException if it refuses one of them, as {@link #addDataSourceProperty} does; then it adds none
      */
     public void setDataSourceProperties(Properties properties) {
         Map<String, String> added = new TreeMap<>();
@@ -686,21 +691,22 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * Adds a property of the driver; wins over the URL. Takes every property that the driver has or once had, except those
-     * that the pool sets itself, such as {@code user}, and those that contradict the pool, such as {@code replication}; with
-     * the driver's default as their value it accepts and ignores them. {@code datatype.*} passes. A name that the driver
-     * lacks passes if {@code socketFactory}, {@code sslfactory} or {@code authenticationPluginClassName} was added before it
-     * and names a class from outside of the driver, because that class may read it.
+     * Adds a property of the driver. It wins over the URL. The method takes every property that the driver has or once had,
+     * except those that the pool sets itself, such as {@code user}, and those that contradict the pool, such as
+     * {@code replication}. With the driver's default as their value it accepts and ignores these, too. It takes
+     * {@code datatype.*}. It also takes a name that the driver lacks if {@code socketFactory}, {@code sslfactory} or
+     * {@code authenticationPluginClassName} was added before it and names a class from outside of the driver, because that
+     * class may read it.
      *
-     * <p>The well-known tuning properties of other databases' drivers, such as {@code cachePrepStmts}, are accepted and have
-     * no effect; the start of the pool logs one warning that names pgJDBC's own. Those whose loss would weaken the
-     * connection's protection, such as {@code useSSL=true}, are refused.
+     * <p>The method accepts the well-known tuning properties of other databases' drivers, such as {@code cachePrepStmts},
+     * without effect, and the start of the pool logs one warning that names pgJDBC's own. It refuses those whose loss would
+     * weaken the connection's protection, such as {@code useSSL=true}.
      *
      * @param name pgJDBC's name, such as {@code prepareThreshold}
-     * @param value its value, taken by {@code toString()}
+     * @param value the value, of which {@code toString()} counts
      * @throws IllegalStateException if the pool has started
-     * @throws IllegalArgumentException if the driver does not know it, the pool sets it itself, or it contradicts the pool;
-     *     the message names the nearest property of the driver
+     * @throws IllegalArgumentException if the driver does not know the property, the pool sets it itself, or it contradicts the
+     *     pool; the message names the nearest property of the driver
      */
     public void addDataSourceProperty(String name, Object value) {
         Map<String, String> added = Map.of(name, value.toString());

@@ -13,12 +13,12 @@ import javax.sql.DataSource;
  *
  * {@snippet class="dev.nanopool.examples.ReadmeExample" region="example"}
  *
- * <p>Thread-safe; made for virtual threads, works with all. Callers are served first come, first served. The pool opens its
- * connections at the start ({@code minIdle} of them: all, unless configured), replaces those that break, and lends none
- * twice at a time.
+ * <p>Thread-safe. The pool is made for virtual threads and works with all threads. It serves its callers in the order in which
+ * they come. It opens {@code minIdle} connections at the start (all of them, unless configured), replaces those that break, and
+ * never lends one to two callers at the same time.
  *
- * <p><i>Memory effects:</i> what a thread did before closing its client happens-before what the next client of the same
- * connection does: by {@code LeaseQueue.give} and {@code take}.
+ * <p><i>Memory effects:</i> what a thread did before it closed its client happens-before what the next client of the same
+ * connection does, by {@code LeaseQueue.give} and {@code take}.
  */
 public final class Pool implements AutoCloseable {
     private static final Duration DRAIN = Duration.ofSeconds(5);
@@ -33,7 +33,7 @@ public final class Pool implements AutoCloseable {
     private final Counters counters;
     private final Clock clock;
 
-    /** Puts the parts together, each of which knows only those that were made before it. */
+    /** Puts the parts together. Each part knows only those that were made before it. */
     private Pool(PoolConfig config) {
         this.config = config;
         this.clock = new Clock();
@@ -70,13 +70,13 @@ public final class Pool implements AutoCloseable {
     }
 
     /**
-     * Opens a pool and all its connections. Blocks as {@link #create(PoolConfig)}.
+     * Opens a pool and all its connections. Blocks as {@link #create(PoolConfig)} does.
      *
      * @param url a libpq URI or a {@code jdbc:postgresql:} URL
      * @param tls how connections are encrypted
-     * @param size how many connections the pool holds
+     * @param size how many connections the pool holds, from 1 to 10,000
      * @return the pool
-     * @throws SQLException the driver's, if a connection cannot be opened; all others are closed again
+     * @throws SQLException as {@link #create(PoolConfig)}
      * @throws IllegalArgumentException if a value is out of bounds or the URL cannot be understood
      */
     public static Pool create(String url, TlsMode tls, int size) throws SQLException {
@@ -84,14 +84,16 @@ public final class Pool implements AutoCloseable {
     }
 
     /**
-     * Opens a pool and as many connections as it keeps idle, {@code connectParallelism} at a time. Blocks until all are
-     * usable or one has failed; each attempt takes {@code connectTimeout} at most. If the server lets in fewer (53300), the
-     * pool starts with those, one at least, and opens the others as room is made. May be called in a static initialiser.
+     * Opens a pool and {@code minIdle} connections, {@code connectParallelism} at a time. Blocks until all are usable or one
+     * has failed. Each attempt takes {@code connectTimeout} at most. If the server lets in fewer (53300), the pool starts with
+     * those, one at least, and opens the others when the server has room. An interrupt ends the waiting, and the pool closes
+     * again what it has opened. A static initialiser may call this method.
      *
      * @param config what the pool is made of
      * @return the pool
-     * @throws SQLException the driver's, if a connection cannot be opened; all others are closed again. SQLState 08001 if
-     *     {@code connectTimeout} has passed, for the server or for the credentials; 08000 with the interrupt flag set, if the thread is interrupted
+     * @throws SQLException if a connection cannot be opened, after all others were closed again; with the driver's SQLState,
+     *     or 08001 if {@code connectTimeout} has passed, for the server or for the credentials, or 08000 and the interrupt flag
+     *     set if the thread is interrupted
      */
     public static Pool create(PoolConfig config) throws SQLException {
         Pool pool = new Pool(config);
@@ -116,13 +118,13 @@ public final class Pool implements AutoCloseable {
     // The way out
 
     /**
-     * Leases a connection, waiting up to the pool's {@code acquireTimeout} (5 s unless configured). Close it to give it
-     * back, best by try-with-resources.
+     * Leases a connection. Waits up to the pool's {@code acquireTimeout} (5 s unless configured). An interrupt ends the
+     * waiting. The caller gives the connection back by closing the client, best by try-with-resources.
      *
      * @return the client, in auto-commit mode and with the session's defaults
-     * @throws PoolExhaustedException if none became free in time, or the caller was refused; SQLState 08001
-     * @throws SQLNonTransientConnectionException if the pool is closed, also while waiting; SQLState 08003
-     * @throws SQLException if the thread is interrupted while waiting; SQLState 08000, with the interrupt flag set
+     * @throws PoolExhaustedException if no connection became free in time, or the pool refused the caller; SQLState 08001
+     * @throws SQLNonTransientConnectionException if the pool is closed, also while the caller waits; SQLState 08003
+     * @throws SQLException if the thread is interrupted while it waits; SQLState 08000, with the interrupt flag set
      */
     public Connection client() throws SQLException {
         return leases.lease(config.acquireTimeout.toNanos());
@@ -131,7 +133,7 @@ public final class Pool implements AutoCloseable {
     /**
      * As {@link #client()}, with a timeout of its own.
      *
-     * @param timeout kept to within 20 ms; zero: does not wait; more than 365 days: 365 days
+     * @param timeout the longest wait, met to within 20 ms; zero does not wait; the pool takes more than 365 days as 365 days
      * @return the client
      * @throws SQLException as {@link #client()}
      * @throws IllegalArgumentException if the timeout is negative
@@ -140,7 +142,7 @@ public final class Pool implements AutoCloseable {
         return leases.lease(nanos("timeout", timeout));
     }
 
-    /** A time to wait; what is longer than the longest time that is told apart from for ever, is that. */
+    /** Converts a time to wait to nanoseconds, 365 days at most. */
     private static long nanos(String name, Duration time) {
         if (time.isNegative())
             throw new IllegalArgumentException(name + ": " + time + " is negative; must be 0 or more");
@@ -148,9 +150,9 @@ public final class Pool implements AutoCloseable {
     }
 
     /**
-     * Leases a connection if one is idle and nobody waits. Never blocks. Where the pool may grow, a connection is opened in
-     * the background for who comes next. Empty as well at a moment when idle connections are being looked at, once a
-     * second.
+     * Leases a connection if one is idle and no caller waits. Never blocks. Where the pool may grow, it opens a connection in
+     * the background for a later caller. The answer may also be empty while the pool checks its idle connections, which it
+     * does once a second.
      *
      * @return the client, or empty
      * @throws SQLNonTransientConnectionException if the pool is closed; SQLState 08003
@@ -162,11 +164,11 @@ public final class Pool implements AutoCloseable {
     // What operators do
 
     /**
-     * Changes how many connections the pool may hold. Returns at once: a smaller pool closes idle connections now and
-     * leased ones when they come back, a larger one opens more in the background when callers wait for them.
+     * Changes how many connections the pool may hold. Returns at once. A smaller pool closes idle connections now and leased
+     * ones when their clients are closed. A larger one opens more in the background when callers wait for them.
      * {@code minIdle} stays.
      *
-     * @param newSize from 1 to 10,000
+     * @param newSize the number of connections, from 1 to 10,000
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void resize(int newSize) {
@@ -177,15 +179,16 @@ public final class Pool implements AutoCloseable {
     }
 
     /**
-     * Replaces every connection that is open now, one at a time: idle ones within a second, leased ones when they come back.
-     * Returns at once.
+     * Replaces every connection that is open now, one at a time. Idle ones are replaced within a second, leased ones when
+     * their clients are closed. Returns at once.
      */
     public void refresh() {
         supply.refresh();
     }
 
     /**
-     * Has a leased connection replaced when it comes back. Returns at once; the client stays usable.
+     * Marks a leased connection, so that the pool replaces it when the client is closed. Returns at once. The client stays
+     * usable.
      *
      * @param client a client of this pool
      * @throws SQLException if the client is closed; SQLState 08003
@@ -200,15 +203,16 @@ public final class Pool implements AutoCloseable {
     }
 
     /**
-     * Closes all connections, idle ones now and leased ones when they come back, and lends none until {@link #resume}.
-     * Callers wait meanwhile, up to their deadline. Returns at once; does nothing if the pool is suspended or closed.
+     * Closes all connections, idle ones now and leased ones when their clients are closed, and lends none until
+     * {@link #resume}. Callers wait meanwhile, up to their deadline. Returns at once. Does nothing if the pool is suspended or
+     * closed.
      */
     public void suspend() {
         supply.suspend();
     }
 
     /**
-     * Ends {@link #suspend}: opens the connections again, in the background. Returns at once; does nothing if the pool is
+     * Ends {@link #suspend} and opens the connections again, in the background. Returns at once. Does nothing if the pool is
      * not suspended.
      */
     public void resume() {
@@ -217,25 +221,25 @@ public final class Pool implements AutoCloseable {
 
     // The end
 
-    /** As {@link #close(Duration)} with 5 s. */
+    /** Closes the pool as {@link #close(Duration)} does, with 5 s. */
     @Override
     public void close() {
         close(DRAIN);
     }
 
     /**
-     * Closes the pool: whoever waits is refused at once, leases may go on until {@code drain} has passed, then their
-     * connections are cut and their statements cancelled. Afterwards no socket and no thread of the pool is left, and
-     * {@link PoolStats#opening} is 0. Blocks for {@code drain} at most, and until all sockets are closed, which is bounded
-     * by {@code connectTimeout} + 5 s and logged if it takes longer. A thread of the pool that hangs in a name look-up, in
-     * the supplier of the credentials or in the listener is left behind after 2 s, and logged. Closing the pool again waits
-     * as well, and cuts when the shorter drain is over.
+     * Closes the pool. Refuses every waiting caller at once. Leases may go on until {@code drain} has passed. Then the pool
+     * cuts their connections and cancels their statements. Afterwards no socket and no thread of the pool is left, and
+     * {@link PoolStats#opening} is 0. Blocks for {@code drain} at most, and then until all sockets are closed. That takes
+     * {@code connectTimeout} and 5 s at most; if it takes longer, the pool logs it and returns. If a thread of the pool hangs
+     * in a name look-up, in the supplier of the credentials or in the listener, the pool leaves it behind after 2 s and logs
+     * it. A second thread that closes the pool waits as well, and the pool cuts the leases when the shorter drain is over.
      *
-     * <p>If the thread is interrupted, before or meanwhile, leases are not waited for any longer; everything else is done
-     * all the same, and the interrupt flag is set at the end.
+     * <p>If the thread is interrupted, before or meanwhile, it waits for leases no longer. It does everything else all the
+     * same, and sets the interrupt flag at the end.
      *
-     * @param drain how long to wait for leases, 0 or more; leases of the calling thread are not waited for
-     * @return whether all leases ended by themselves; false, too, if the thread was interrupted
+     * @param drain how long to wait for leases, zero or more, at most 365 days; leases of the calling thread are not waited for
+     * @return whether all leases ended by themselves; also false if the thread was interrupted
      * @throws IllegalArgumentException if {@code drain} is negative; the pool stays open
      */
     public boolean close(Duration drain) {
@@ -245,18 +249,18 @@ public final class Pool implements AutoCloseable {
     // What the pool tells
 
     /**
-     * Returns a view of this pool for code that wants a {@code DataSource}. Thread-safe; closing the pool ends it.
+     * Returns a view of this pool for code that wants a {@code DataSource}. The view is thread-safe and ends with the pool.
      *
-     * @return the data source; all are equivalent
+     * @return the data source; each call returns an equivalent one
      */
     public DataSource dataSource() {
         return new PoolDataSource(this);
     }
 
     /**
-     * Returns the pool's numbers. Does not block; walks the connections.
+     * Returns the pool's numbers. Does not block. Walks all connections.
      *
-     * @return a snapshot, read number by number
+     * @return a snapshot, whose numbers are read one by one
      */
     public PoolStats stats() {
         return statistics.snapshot();
@@ -268,17 +272,17 @@ public final class Pool implements AutoCloseable {
         return "Pool[" + name() + ", " + config.url.hosts + ", " + supply.size() + " connections]";
     }
 
-    /** For tests: permits that are free. */
+    /** Returns how many permits are free. For tests. */
     int freePermits() {
         return supply.queue().free();
     }
 
-    /** For tests: faults of its own that the pool has noticed. */
+    /** Returns how many faults of its own the pool has noticed. For tests. */
     long bugs() {
         return counters.bugs();
     }
 
-    /** For tests. */
+    /** Returns the pool's clock. For tests. */
     Clock clock() {
         return clock;
     }

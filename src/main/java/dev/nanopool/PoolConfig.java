@@ -15,8 +15,8 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a pool is made of. Immutable; made by {@link #builder}. A bad value is refused with its name, the value and the
- * bound, never corrected.
+ * What a pool is made of. Immutable. {@link #builder} makes it. It refuses a bad value, with its name, the value and the bound,
+ * and never corrects it.
  */
 public final class PoolConfig {
     private static final Logger LOGGER = System.getLogger("dev.nanopool");
@@ -45,7 +45,7 @@ public final class PoolConfig {
     final ResetMode resetMode;
     final boolean strictCommit;
 
-    /** Which properties have no effect, for the log; null: none. */
+    /** The line of the log that names the properties without effect; null if there are none. */
     private final @Nullable String ignored;
 
     private PoolConfig(Builder builder) {
@@ -85,7 +85,7 @@ public final class PoolConfig {
         DriverProperties.checkTogether(given, parameters.keySet(), tls);
     }
 
-    /** Logs what was accepted and has no effect. */
+    /** Logs which properties were accepted and have no effect. */
     void warnOfIgnored() {
         String what = ignored;
         if (what != null) LOGGER.log(Level.WARNING, () -> name + ": " + what);
@@ -141,13 +141,13 @@ public final class PoolConfig {
         return new Builder(url);
     }
 
-    /** Names the pool, its servers and its size; no credentials, no URL. */
+    /** Names the pool, its servers and its size, but neither the credentials nor the URL. */
     @Override
     public String toString() {
         return "PoolConfig[name=" + name + ", hosts=" + url.hosts + ", tls=" + tls + ", size=" + size + "]";
     }
 
-    /** Collects the values; not thread-safe. Each method returns the builder, and replaces what was set before. */
+    /** Collects the values. Not thread-safe. Each method returns the builder, and replaces what was set before. */
     public static final class Builder {
         private final String url;
         private final Map<String, String> parameters = new TreeMap<>();
@@ -176,7 +176,7 @@ public final class PoolConfig {
         }
 
         /**
-         * How connections are encrypted. Default: the URL's {@code sslmode}, else {@link TlsMode#PREFER} as in libpq.
+         * Sets how connections are encrypted. Default: the URL's {@code sslmode}, else {@link TlsMode#PREFER} as in libpq.
          *
          * @param tls the mode; an {@code sslmode} in the URL must not contradict it
          * @return this
@@ -187,9 +187,9 @@ public final class PoolConfig {
         }
 
         /**
-         * How many connections the pool may hold. Default: 10.
+         * Sets how many connections the pool may hold. Default: 10.
          *
-         * @param size from 1 to 10,000
+         * @param size the number of connections, from 1 to 10,000
          * @return this
          */
         public Builder size(int size) {
@@ -198,11 +198,11 @@ public final class PoolConfig {
         }
 
         /**
-         * How many connections the pool keeps open though nobody uses them. Default: {@code size}, a pool of fixed size,
-         * which is what most servers want. With 0, {@link Pool#create} opens none, and does not find out whether there is a
-         * server.
+         * Sets how many connections the pool keeps open even if no caller uses them. Default: {@code size}, a pool of fixed
+         * size, which most servers want. With 0, {@link Pool#create} opens no connection, so it does not find out whether
+         * there is a server.
          *
-         * @param minIdle from 0 to {@code size}
+         * @param minIdle the number of connections, from 0 to {@code size}
          * @return this
          */
         public Builder minIdle(int minIdle) {
@@ -211,10 +211,10 @@ public final class PoolConfig {
         }
 
         /**
-         * How long {@link Pool#client()} waits. Default: 5 s. Zero: it does not wait; where the pool may grow, a connection
-         * is opened in the background for who comes next.
+         * Sets how long {@link Pool#client()} waits. Default: 5 s. With zero it does not wait. Where the pool may grow, it then
+         * opens a connection in the background for a later caller.
          *
-         * @param acquireTimeout kept to within 20 ms; at most 365 days
+         * @param acquireTimeout the longest wait, met to within 20 ms; at most 365 days
          * @return this
          */
         public Builder acquireTimeout(Duration acquireTimeout) {
@@ -223,15 +223,17 @@ public final class PoolConfig {
         }
 
         /**
-         * How long callers wait while the database lets no connection in. An outage begins with the first attempt to connect
-         * that fails for a reason which may pass. A caller waits until its own deadline or until the outage has lasted for
-         * this time, whichever comes first; from then on callers are refused at once, with the cause, until the first attempt
-         * succeeds. Zero: callers are refused after the first failed attempt. Default: {@code acquireTimeout}.
-         * Refused credentials, an unknown database, TLS and a bad configuration are thrown at once, whatever the patience.
-         * Where hosts may answer nothing at all, {@code connectTimeout} should be shorter than this time, because an attempt
-         * fails no sooner.
+         * Sets how long callers wait while the database accepts no connection. An outage begins with the first attempt to
+         * connect that fails for a reason which may pass. A caller waits until its own deadline or until the outage has lasted
+         * for this time, whichever comes first. From then on the pool refuses callers at once, with the cause, until the first
+         * attempt succeeds. With zero the pool refuses callers after the first failed attempt. Default:
+         * {@code acquireTimeout}.
          *
-         * @param outagePatience kept to within 20 ms; at most 365 days
+         * <p>The pool throws a failure at once, however long this time is, if credentials are refused, the database is unknown,
+         * or TLS or the configuration is wrong. Where a host may not answer at all, {@code connectTimeout} should be shorter
+         * than this time, because an attempt fails no sooner.
+         *
+         * @param outagePatience the patience, met to within 20 ms; at most 365 days
          * @return this
          */
         public Builder outagePatience(Duration outagePatience) {
@@ -240,10 +242,11 @@ public final class PoolConfig {
         }
 
         /**
-         * How many callers may wait, those included for whom a connection is just being opened; one more is refused at
-         * once. Default: no bound.
+         * Sets how many callers may wait, those included for which the pool is opening a connection. The pool refuses one more
+         * at once. Default: no bound.
          *
-         * @param maxWaiters 0 or more; 0 means nobody waits, so that the pool never has more than {@code minIdle}
+         * @param maxWaiters the number of callers, 0 or more; with 0 no caller waits, so that the pool never has more than
+         *     {@code minIdle} connections
          * @return this
          */
         public Builder maxWaiters(int maxWaiters) {
@@ -252,10 +255,11 @@ public final class PoolConfig {
         }
 
         /**
-         * How long opening a connection may take, from asking for the credentials until {@code initSql} has run, with all
-         * hosts of the URL together, which share it: each gets an equal part of what is left. Default: the URL's {@code connect_timeout}, if it is not 0, else 10 s.
+         * Sets how long opening a connection may take, from asking for the credentials until {@code initSql} has run. All hosts
+         * of the URL share this time, and each of them gets an equal part of what is left. Default: the URL's
+         * {@code connect_timeout} if it is not 0, else 10 s.
          *
-         * @param connectTimeout from 100 ms to 365 days
+         * @param connectTimeout the longest time of an attempt, from 100 ms to 365 days
          * @return this
          */
         public Builder connectTimeout(Duration connectTimeout) {
@@ -264,9 +268,9 @@ public final class PoolConfig {
         }
 
         /**
-         * How many connections are opened at the same time. Default: 4, or {@code size} if that is less.
+         * Sets how many connections the pool opens at the same time. Default: 4, or {@code size} if that is less.
          *
-         * @param connectParallelism from 1 to {@code size}
+         * @param connectParallelism the number of connections, from 1 to {@code size}
          * @return this
          */
         public Builder connectParallelism(int connectParallelism) {
@@ -275,11 +279,12 @@ public final class PoolConfig {
         }
 
         /**
-         * The age that a connection reaches at most; a leased one is replaced when it comes back. From 75 to 100 % of it
-         * on, at random, it is replaced at a moment when nobody waits: one at a time, closed first, since the server must
-         * never see more than {@code size} sessions, and not while the database lets nobody in. Default: 30 min.
+         * Sets the age that a connection reaches at most. The pool replaces a leased connection when its client is closed. From
+         * 75 to 100 % of this age on, at random, the pool replaces an idle connection when no caller waits. It replaces one at a
+         * time and closes it first, because the server must never see more than {@code size} sessions. It replaces none while
+         * the database accepts no connection. Default: 30 min.
          *
-         * @param maxLifetime from 1 s to 365 days
+         * @param maxLifetime the age, from 1 s to 365 days
          * @return this
          */
         public Builder maxLifetime(Duration maxLifetime) {
@@ -288,11 +293,11 @@ public final class PoolConfig {
         }
 
         /**
-         * Over which time connections must have been idle to count as unneeded: so many are closed, down to
-         * {@code minIdle}. Callers take turns at all connections, so what counts is how many were idle all the time.
-         * Default: 10 min.
+         * Sets the window over which the pool measures its surplus. If a number of connections stayed idle throughout, the pool
+         * closes that many, down to {@code minIdle}. Callers take turns at all connections, so only the number counts, and not
+         * how long a single connection was idle. Default: 10 min.
          *
-         * @param idleTimeout from 1 s to 365 days
+         * @param idleTimeout the window, from 1 s to 365 days
          * @return this
          */
         public Builder idleTimeout(Duration idleTimeout) {
@@ -301,10 +306,10 @@ public final class PoolConfig {
         }
 
         /**
-         * How long a connection may be idle until the pool asks the server, by an empty query in the background, whether it
-         * is still there: keeps firewalls from forgetting it. Default: 2 min.
+         * Sets how long a connection may be idle before the pool sends the server an empty query in the background. The query
+         * shows whether the server is still there, and keeps firewalls from forgetting the connection. Default: 2 min.
          *
-         * @param keepalive from 1 s to 365 days; zero: never
+         * @param keepalive the idle time, from 1 s to 365 days; with zero the pool never asks
          * @return this
          */
         public Builder keepalive(Duration keepalive) {
@@ -313,11 +318,12 @@ public final class PoolConfig {
         }
 
         /**
-         * How long a lease may last until it is told of as a possible leak, by {@link PoolListener#leaked} and a warning,
-         * unless it waits for the server: a slow query is no leak. Also has each lease remember where it began, which costs
-         * some microseconds. Default: zero, off. A client that nobody can reach any more is found without it.
+         * Sets how long a lease may last before the pool reports it as a suspected leak, by {@link PoolListener#leaked} and a
+         * warning. The pool does not report a lease that waits for the server, because a slow query is no leak. With this
+         * setting each lease remembers where it began, which costs some microseconds. Default: zero, off. The pool finds a
+         * client that no thread can reach without this setting.
          *
-         * @param leakThreshold from 1 s to 365 days; zero: off
+         * @param leakThreshold the age of a lease, from 1 s to 365 days; zero switches it off
          * @return this
          */
         public Builder leakThreshold(Duration leakThreshold) {
@@ -326,10 +332,10 @@ public final class PoolConfig {
         }
 
         /**
-         * The pool's name in messages, thread names and statistics, and as {@code application_name} unless the URL has
-         * one. Default: {@code nanopool-1} and so on.
+         * Sets the pool's name, which stands in messages, thread names and statistics, and which is the
+         * {@code application_name} unless the URL has one. Default: {@code nanopool-1} and so on.
          *
-         * @param name not blank
+         * @param name the name, not blank
          * @return this
          * @throws IllegalArgumentException if it is blank
          */
@@ -340,13 +346,14 @@ public final class PoolConfig {
         }
 
         /**
-         * Where user and password come from. Default: the URL. Asked for each connection that is opened, on a thread
-         * of the pool, possibly by several at once; it may block, and is interrupted when {@code connectTimeout} has passed
-         * or the pool is closed. {@link Pool#create} asks on the calling thread if the pool's thread waits for a monitor or
-         * for a class that the calling thread initialises. Asked once more where the server refuses the password (28P01): it may have been changed
-         * meanwhile. Whatever it throws is an attempt that has failed.
+         * Sets where user and password come from. Default: the URL. A thread of the pool asks the supplier for each connection
+         * that it opens, and several threads may ask at the same time. The supplier may block. The pool interrupts it when
+         * {@code connectTimeout} has passed or the pool is closed. {@link Pool#create} asks on the calling thread if the pool's
+         * thread waits for a monitor or for a class that the calling thread initialises. If the server refuses the password
+         * (28P01), the pool asks once more, because the password may have changed. If the supplier throws, the attempt to open
+         * a connection has failed.
          *
-         * @param credentials asked before each login
+         * @param credentials the supplier, which the pool asks before each login
          * @return this
          */
         public Builder credentials(Supplier<Credentials> credentials) {
@@ -355,15 +362,15 @@ public final class PoolConfig {
         }
 
         /**
-         * Sets a server parameter as the session's default: it travels in the startup packet, costs no round trip, and
-         * {@code RESET} returns to it. For example {@code statement_timeout}, {@code search_path}. {@link #build} refuses
-         * what the driver sets at login itself: {@code TimeZone}, {@code DateStyle}, {@code client_encoding},
-         * {@code extra_float_digits}.
+         * Sets a server parameter, such as {@code statement_timeout} or {@code search_path}, as the session's default. It
+         * travels in the startup packet and costs no round trip, and {@code RESET} returns to it. {@link #build} refuses the
+         * parameters that the driver itself sets at login, which are {@code TimeZone}, {@code DateStyle},
+         * {@code client_encoding} and {@code extra_float_digits}.
          *
          * @param name the server's parameter
          * @param value its value, as {@code SET} would take it, without quotes around it
          * @return this
-         * @throws IllegalArgumentException if the name is none
+         * @throws IllegalArgumentException if the name cannot be the name of a parameter
          */
         public Builder parameter(String name, String value) {
             if (!name.matches("[A-Za-z_][\\w.]*")) {
@@ -376,12 +383,11 @@ public final class PoolConfig {
 
         /**
          * Sets a property of the driver, such as {@code prepareThreshold}. Wins over the URL. {@link #build} takes every
-         * property that the driver has or once had, and refuses those that the pool sets itself, such as {@code user} and
-         * {@code sslmode}, and those that contradict the pool, such as {@code replication}; with the driver's default as
-         * their value it accepts and ignores them. It refuses a misspelt name with the nearest name of the driver.
-         * {@code datatype.*} passes, and so does a name that the driver lacks where {@code socketFactory},
-         * {@code sslfactory} or {@code authenticationPluginClassName} names a class from outside of the driver, because
-         * that class may read it.
+         * property that the driver has or once had. It refuses those that the pool sets itself, such as {@code user} and
+         * {@code sslmode}, and those that contradict the pool, such as {@code replication}. With the driver's default as
+         * their value it accepts and ignores them. It refuses a misspelt name and says the nearest name of the driver. It takes
+         * {@code datatype.*}. It also takes a name that the driver lacks if {@code socketFactory}, {@code sslfactory} or
+         * {@code authenticationPluginClassName} names a class from outside of the driver, because that class may read it.
          *
          * <p>{@link #build} accepts the well-known tuning properties of other databases' drivers, such as
          * {@code cachePrepStmts}, without effect, and logs one warning that names pgJDBC's own. It refuses those whose loss
@@ -397,11 +403,11 @@ public final class PoolConfig {
         }
 
         /**
-         * SQL that sets each new connection up, within {@code connectTimeout}. If it fails, the connection is not opened.
-         * Default: none. A reset runs it again, in its own round trip, because the session must be as it was when it was
-         * opened; if it fails then, the pool replaces the connection. So it must be such that it can run twice, and it must
-         * not leave a transaction open (SQLState 25001). {@link #parameter} is cheaper where it will do. Rows that a lease
-         * writes into a temporary table of this SQL stay until a reset; {@link ResetMode#ALWAYS} resets after each lease.
+         * Sets the SQL that sets each new connection up, within {@code connectTimeout}. If it fails, the pool does not open the
+         * connection. Default: none. A reset runs it again, in its own round trip, because the session must be as it was when
+         * it was opened. If it fails then, the pool replaces the connection. So it must be able to run twice, and it must not
+         * leave a transaction open (SQLState 25001). {@link #parameter} is cheaper where it is enough. Rows that a lease writes
+         * into a temporary table of this SQL stay until a reset. {@link ResetMode#ALWAYS} resets after each lease.
          *
          * @param initSql one or more statements
          * @return this
@@ -412,9 +418,9 @@ public final class PoolConfig {
         }
 
         /**
-         * Who is told what happens to the connections. Default: nobody.
+         * Sets the listener that receives what happens to the connections. Default: none.
          *
-         * @param listener thread-safe
+         * @param listener the listener, which must be thread-safe
          * @return this
          */
         public Builder listener(PoolListener listener) {
@@ -423,7 +429,7 @@ public final class PoolConfig {
         }
 
         /**
-         * What is undone between two leases. Default: {@link ResetMode#TRACKED}.
+         * Sets what the pool undoes between two leases. Default: {@link ResetMode#TRACKED}.
          *
          * @param resetMode the mode
          * @return this
@@ -434,10 +440,10 @@ public final class PoolConfig {
         }
 
         /**
-         * Whether {@code commit()} of a transaction that has failed throws (SQLState 25P02). Default: false, the driver's
-         * way, which rolls back and says nothing.
+         * Sets whether {@code commit()} of a transaction that has failed throws (SQLState 25P02). Default: false, as in the
+         * driver, which rolls back and says nothing.
          *
-         * @param strictCommit true: throw
+         * @param strictCommit true if it throws
          * @return this
          */
         public Builder strictCommit(boolean strictCommit) {
@@ -446,10 +452,10 @@ public final class PoolConfig {
         }
 
         /**
-         * Checks all values and makes the configuration. Opens nothing.
+         * Checks all values and makes the configuration. Opens no connection.
          *
          * @return the configuration
-         * @throws IllegalArgumentException naming what is wrong, what was given and what is allowed
+         * @throws IllegalArgumentException if a value is wrong; the message says the name, the value and the bound
          */
         public PoolConfig build() {
             PoolConfig config = buildQuietly();

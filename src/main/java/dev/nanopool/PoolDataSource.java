@@ -16,7 +16,7 @@ class PoolDataSource implements DataSource {
         this.pool = pool;
     }
 
-    /** The pool behind; opens it if need be. */
+    /** Returns the pool behind this view, and opens it if it is not open. */
     Pool pool() throws SQLException {
         if (pool == null) throw new IllegalStateException("bug: no pool");
         return pool;
@@ -27,7 +27,7 @@ class PoolDataSource implements DataSource {
         return pool().client();
     }
 
-    /** Not supported: a pool has one user. */
+    /** Not supported, because a pool has one user. */
     @Override
     public Connection getConnection(String user, String password) throws SQLException {
         throw new SQLFeatureNotSupportedException(
@@ -40,7 +40,7 @@ class PoolDataSource implements DataSource {
         return null;
     }
 
-    /** Ignored: the pool logs through {@code System.Logger}. */
+    /** Does nothing, because the pool logs through {@code System.Logger}. */
     @Override
     public void setLogWriter(@Nullable PrintWriter out) {}
 
@@ -49,7 +49,7 @@ class PoolDataSource implements DataSource {
         return 0;
     }
 
-    /** Not supported: see {@code acquireTimeout} and {@code connectTimeout}. */
+    /** Not supported. See {@code acquireTimeout} and {@code connectTimeout}. */
     @Override
     public void setLoginTimeout(int seconds) throws SQLException {
         throw new SQLFeatureNotSupportedException(

@@ -7,9 +7,9 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Thrown when a caller gets no connection in time, or is refused at once. SQLState 08001. Says why: {@link #verdict()},
- * and the message with the numbers. The cause is the last failure to open a connection, if there is one: a server that is
- * silent gives none.
+ * Thrown when a caller gets no connection in time, or when the pool refuses it at once. SQLState 08001. {@link #verdict()} says
+ * why, and the message has the numbers. The cause is the last failure to open a connection, if there is one. A server that does
+ * not answer leaves no such failure.
  */
 public final class PoolExhaustedException extends SQLTransientConnectionException {
     private static final long serialVersionUID = 1;
@@ -18,16 +18,16 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
     public enum Verdict {
         /** Leases are held longer than callers are willing to wait: long transactions, slow queries. */
         SLOW_HOLDERS("leases last longer than callers wait: look for long transactions and slow queries"),
-        /** A lease's thread has ended without giving it back, and no other thread has used the client. */
+        /** A thread has ended and has not closed its client, and no other thread has used that client. */
         LEAK("a thread has ended without closing its client: use try-with-resources"),
-        /** Every lease belongs to a thread that itself waits here for another one. */
+        /** Every lease belongs to a thread that waits for another lease of this pool. */
         DEADLOCK("every lease's thread itself waits here for another: lease one client per task, or hand it down"),
         /** Leases come and go, but there are more callers than the pool can serve in time. */
         OVERLOAD("more callers than the pool can serve in time: limit the load, or shorten the leases"),
-        /** {@link Pool#suspend} was called, and no {@link Pool#resume} yet. */
+        /** {@link Pool#suspend} was called, and {@link Pool#resume} was not called after it. */
         SUSPENDED("the pool is suspended and lends nothing until Pool.resume()"),
-        /** The database lets nobody in at present, or does not answer. */
-        DATABASE_DOWN("the database lets nobody in, or does not answer: see the cause, if there is one");
+        /** The database accepts no connection, or does not answer. */
+        DATABASE_DOWN("the database accepts no connection, or does not answer: see the cause, if there is one");
 
         private final String advice;
 
@@ -40,8 +40,8 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
      * A lease, and what its thread was doing when the exception was made.
      *
      * @param thread the thread's name, or its id if it has none
-     * @param heldFor how long it has held the lease, to within 0.1 s
-     * @param stack where it was, innermost frame first; empty if it has ended
+     * @param heldFor how long the thread has held the lease, to within 0.1 s
+     * @param stack where the thread was, innermost frame first; empty if it has ended
      */
     public record Holder(String thread, Duration heldFor, List<StackTraceElement> stack) implements Serializable {
         /**
@@ -52,7 +52,7 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
         }
     }
 
-    /** What seems to be the matter. */
+    /** What the pool thinks is wrong. */
     private final Verdict verdict;
 
     private final transient @Nullable PoolStats stats;
@@ -85,9 +85,9 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
     }
 
     /**
-     * Returns who held the connections when the exception was made.
+     * Returns which threads held the connections when the exception was made.
      *
-     * @return one for each lease, possibly empty; as it was up to 0.1 s before; empty after deserialization
+     * @return one holder for each lease, as it was up to 0.1 s before; empty after deserialization, or if there was no lease
      */
     public List<Holder> holders() {
         return holders == null ? List.of() : holders;

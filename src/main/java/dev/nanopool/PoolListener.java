@@ -5,10 +5,10 @@ import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Told what happens to the pool's connections. Every method does nothing by default.
+ * Receives what happens to the pool's connections. Every method does nothing by default.
  *
- * <p>Called by threads of the pool and of its callers, several at once: implementations are thread-safe and return soon,
- * since whatever comes next waits for them. Whatever they throw is logged and ignored.
+ * <p>Threads of the pool and of its callers call these methods, several at the same time. An implementation must be thread-safe
+ * and return soon, because the calling thread waits for it. The pool logs and ignores everything that it throws.
  */
 public interface PoolListener {
     /**
@@ -16,12 +16,12 @@ public interface PoolListener {
      *
      * @param pool the pool's name
      * @param backendPid the process id of its server process
-     * @param took from asking for the credentials until it was usable, {@code initSql} included
+     * @param took the time from asking for the credentials until the connection was usable, {@code initSql} included
      */
     default void opened(String pool, int backendPid, Duration took) {}
 
     /**
-     * An attempt to open a connection failed. Not told of failures of {@link Pool#create}, which throws them.
+     * An attempt to open a connection failed. The pool does not report failures of {@link Pool#create}, which throws them.
      *
      * @param pool the pool's name
      * @param cause the driver's exception; the pool's own if {@code connectTimeout} has passed or the supplier of the
@@ -39,36 +39,36 @@ public interface PoolListener {
     default void closed(String pool, int backendPid, CloseReason reason) {}
 
     /**
-     * A connection broke, and will be replaced. Not told of one whose socket was closed by its user's interrupt: see
-     * {@link #closed} and {@link CloseReason#INTERRUPTED}.
+     * A connection broke, and the pool replaces it. The pool does not report a connection here whose socket was closed by an
+     * interrupt of the caller; see {@link #closed} and {@link CloseReason#INTERRUPTED}.
      *
      * @param pool the pool's name
      * @param backendPid the process id of its server process
-     * @param cause what the driver said; null if the pool has found it dead before anybody used it
+     * @param cause what the driver said; null if the pool found it dead before a caller used it
      */
     default void lost(String pool, int backendPid, @Nullable Throwable cause) {}
 
     /**
-     * A client was not closed. Certain: nobody can reach it any more, and its connection is taken back. Otherwise
-     * suspected, told once for each lease and left alone: its thread has ended and no other thread has used the client, or it
-     * is older than {@code leakThreshold} and does not wait for the server.
+     * A client was not closed. The leak is certain if no thread can reach the client; then the pool takes its connection back.
+     * Otherwise the leak is suspected; then the pool reports it once for each lease and leaves the lease alone. A lease is
+     * suspect if its thread has ended and no other thread has used the client, or if the lease is older than
+     * {@code leakThreshold} and does not wait for the server.
      *
      * @param pool the pool's name
-     * @param holder who leased it; the stack is where, if {@code leakThreshold} is set, else what the thread does now
-     * @param isCertain whether it is certain
+     * @param holder the thread that leased it, and where if {@code leakThreshold} is set; else what the thread does now
+     * @param isCertain whether the leak is certain
      */
     default void leaked(String pool, Holder holder, boolean isCertain) {}
 
     /**
      * A client was closed in the middle of a transaction that the caller itself had begun, by {@code setAutoCommit(false)}
-     * or {@code BEGIN}; the pool does not commit it. Told by the thread that closes, once for each place in the code, up to
-     * 1,000 places. Not told of leases that begin without auto-commit ({@link NanoDataSource#setAutoCommit}), which
-     * {@link PoolStats#leftOpen} counts, nor of a connection that was lost.
+     * or {@code BEGIN}. The pool does not commit it. The closing thread reports it, once for each place in the code, for 1,000
+     * places at most. The pool reports neither a lease that begins without auto-commit ({@link NanoDataSource#setAutoCommit}),
+     * which {@link PoolStats#leftOpen} counts, nor a connection that was lost.
      *
      * @param pool the pool's name
-     * @param site the place that closed the client: class, method, file and line
-     * @param sql the SQL text that began the transaction, as far as it is known; else null. As it was sent: there may be
-     *     secrets in it
+     * @param site the place that closed the client, with class, method, file and line
+     * @param sql the SQL text that began the transaction, unchanged, so that it may hold secrets; null if it is not known
      */
     default void transactionLeftOpen(String pool, String site, @Nullable String sql) {}
 

@@ -3,14 +3,14 @@ package dev.nanopool;
 import java.time.Duration;
 
 /**
- * What the pool holds and has done: a snapshot. Immutable. The numbers are read one by one while others change them, so they
- * may disagree by what happened in between; in a quiet pool they are exact. Counters count since the pool began.
+ * A snapshot of what the pool holds and has done. Immutable. The pool reads the numbers one by one while other threads change
+ * them, so they may disagree by what happened in between. In a quiet pool they are exact. Counters count since the pool began.
  */
 public final class PoolStats {
     private final Gauges gauges;
     private final Totals totals;
 
-    /** What the pool holds at the moment. */
+    /** What the pool holds. */
     record Gauges(String name, int size, int active, int idle, int pending, int opening) {}
 
     /** What the pool has done. */
@@ -64,7 +64,8 @@ public final class PoolStats {
     }
 
     /**
-     * Returns how many connections are ready to be leased: open, not leased, and not being reset, validated or closed.
+     * Returns how many connections are ready to be leased. They are open and not leased, and the pool does not reset, validate
+     * or close them.
      *
      * @return connections
      */
@@ -82,7 +83,7 @@ public final class PoolStats {
     }
 
     /**
-     * Returns how many connections are being opened, or will be opened again after a failure.
+     * Returns how many connections the pool is opening, those included that it tries again after a failure.
      *
      * @return connections
      */
@@ -109,7 +110,8 @@ public final class PoolStats {
     }
 
     /**
-     * Counts the callers that were refused for another reason: too many waiters, deadlock, database down, pool closed.
+     * Counts the callers that were refused for another reason, such as too many waiters, a deadlock, a database that is down,
+     * or a closed pool.
      *
      * @return callers since the start
      */
@@ -136,7 +138,7 @@ public final class PoolStats {
     }
 
     /**
-     * Counts the connections that broke: the server or the network ended them.
+     * Counts the connections that broke because the server or the network ended them.
      *
      * @return connections since the start
      */
@@ -172,9 +174,9 @@ public final class PoolStats {
     }
 
     /**
-     * Returns how long callers that got a connection waited: the median since the pool began, to within 6 %.
+     * Returns the median, since the pool began, of how long callers waited for their connection, to within 6 %.
      *
-     * @return the wait, zero for callers that did not have to wait
+     * @return the wait; a caller that did not have to wait counts as zero
      */
     public Duration waitP50() {
         return totals.waitP50;
@@ -208,7 +210,7 @@ public final class PoolStats {
     }
 
     /**
-     * Returns how long leases lasted: the median of a sample of one in 64, to within 6 %.
+     * Returns the median of how long leases lasted, of a sample of one lease in 64, to within 6 %.
      *
      * @return the duration
      */

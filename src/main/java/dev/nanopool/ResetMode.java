@@ -1,17 +1,18 @@
 package dev.nanopool;
 
 /**
- * What is undone between two leases of a connection. An open transaction is rolled back, and what the JDBC setters changed
- * on the client's side is set back, in every mode.
+ * What the pool undoes between two leases of a connection. In every mode the pool rolls back an open transaction, and sets back
+ * what the JDBC setters changed on the client's side.
  */
 public enum ResetMode {
     /**
-     * Just what the lease changed: by JDBC setters, by SQL text, or by whatever the server reports. A lease that changed
-     * nothing costs no round trip. Not seen: what a function does inside, unless the server reports it. The default.
+     * The pool undoes only what the lease changed, by JDBC setters, by SQL text, or by a change that the server reports. A
+     * lease that changed nothing costs no round trip. The pool does not see what a function does inside, unless the server
+     * reports it. This mode is the default.
      */
     TRACKED,
-    /** Everything, after each lease that executed anything: one round trip each. */
+    /** The pool undoes everything, after each lease that executed anything, in one round trip. */
     ALWAYS,
-    /** Nothing in the server. For servers behind a transaction pooler, and for those who know what they do. */
+    /** The pool undoes nothing in the server. For servers behind a transaction pooler, and for programs that reset themselves. */
     NONE
 }

@@ -3,7 +3,7 @@ package dev.nanopool;
 import java.util.Arrays;
 
 /**
- * How the connection to the server is encrypted and whom it trusts; the names follow libpq's {@code sslmode}.
+ * How the connection to the server is encrypted, and which server it trusts. The names follow libpq's {@code sslmode}.
  *
  * <table>
  * <caption>What each mode checks</caption>
@@ -16,15 +16,15 @@ import java.util.Arrays;
  * </table>
  */
 public enum TlsMode {
-    /** Plain text. For loopback and unit tests. */
+    /** The connection is plain text. For loopback and unit tests. */
     DISABLE("disable"),
-    /** TLS if the server offers it, else plain text. No protection against somebody who alters the traffic. */
+    /** TLS if the server offers it, else plain text. It does not protect against an attacker that alters the traffic. */
     PREFER("prefer"),
-    /** TLS or no connection. Any certificate is accepted: protects against listeners, not against an impostor. */
+    /** TLS or no connection. It accepts any certificate, so it protects against listeners, but not against an impostor. */
     REQUIRE("require"),
     /** TLS, and the certificate must descend from a trusted root ({@code sslrootcert}). */
     VERIFY_CA("verify-ca"),
-    /** As {@link #VERIFY_CA}, and the certificate must name the host: libpq's {@code verify-full}. The one to use. */
+    /** As {@link #VERIFY_CA}, and the certificate must name the host, as libpq's {@code verify-full}. Use this one. */
     VERIFY_IDENTITY("verify-full");
 
     private final String sslmode;
@@ -46,12 +46,12 @@ public enum TlsMode {
         return Arrays.stream(values()).anyMatch(mode -> mode.sslmode.equals(text));
     }
 
-    /** The mode of an {@code sslmode}; {@code allow} is refused, since it promises nothing that PREFER does not. */
+    /** The mode of an {@code sslmode}. It refuses {@code allow}, because that promises no more than PREFER. */
     static TlsMode of(String sslmode) {
         for (TlsMode mode : values()) {
             if (mode.sslmode.equals(sslmode)) return mode;
         }
-        // The value is not repeated: behind a wrong separator it may have a password in it.
+        // The message does not repeat the value, because behind a wrong separator it may hold a password.
         throw new IllegalArgumentException(
                 "sslmode: must be one of disable, prefer, require, verify-ca and verify-full");
     }
