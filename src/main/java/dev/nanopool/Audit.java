@@ -9,8 +9,8 @@ import java.util.Map;
 import java.util.stream.Collectors;
 
 /**
- * The safety net: compares how many permits there should be with how many it finds. A difference that lasts for longer than a
- * second is a bug of the pool, which is reported and repaired. For the housekeeper alone.
+ * The safety net. It compares how many permits there should be with how many it finds. A difference that lasts for longer than
+ * a second is a bug of the pool, which the audit reports and repairs. For the housekeeper alone.
  */
 final class Audit {
     private static final long PATIENCE_NANOS = Duration.ofMillis(1_100).toNanos();
@@ -19,8 +19,8 @@ final class Audit {
     private final LeaseQueue<PhysicalConnection> queue;
     private final Events events;
     private final Map<PhysicalConnection, Long> quiet = new HashMap<>(); // leases of the idle ones when suspicion began
-    private long sinceNanos = Long.MAX_VALUE; // MAX_VALUE: no suspicion
-    private int smallest; // the difference that was seen in every look since then
+    private long sinceNanos = Long.MAX_VALUE; // MAX_VALUE if there is no suspicion
+    private int smallest; // the smallest difference of all checks since then
 
     Audit(Supply supply, Events events) {
         this.supply = supply;
@@ -32,7 +32,7 @@ final class Audit {
         return sinceNanos != Long.MAX_VALUE;
     }
 
-    /** Compares the numbers. To be called several times a second while {@link #isSuspicious}, else once. */
+    /** Compares the numbers. The housekeeper calls it several times a second while {@link #isSuspicious}, else once. */
     void compare(long now) {
         int difference = missingPermits();
         if (difference == 0 || (isSuspicious() && Integer.signum(difference) != Integer.signum(smallest))) {
@@ -51,8 +51,8 @@ final class Audit {
     }
 
     /**
-     * Missing permits are made anew. A connection that is neither in the queue nor leased is given up with its permit; should a
-     * thread still have it in its hand, that thread finds it broken, and its permit is one too many then.
+     * Makes missing permits anew. It gives up a connection that is neither in the queue nor leased, together with its permit. If
+     * a thread still has that connection in its hand, the thread finds it broken, and its permit is then one too many.
      */
     private void repair() {
         String numbers = "expected %d, free %d, in hand %d, connections %s"
@@ -78,7 +78,7 @@ final class Audit {
         quiet.clear();
     }
 
-    /** How many permits should exist and are found nowhere; negative: too many are found. */
+    /** How many permits should exist and are found nowhere. The number is negative if too many are found. */
     private int missingPermits() {
         int found = queue.free() + supply.permitsInHand();
         for (PhysicalConnection connection : supply.connections()) {
@@ -88,7 +88,7 @@ final class Audit {
         return missing > 0 ? Math.max(0, missing - queue.inTransit()) : missing;
     }
 
-    /** The connections that are in the queue are not lost. */
+    /** Removes the connections that are in the queue from the suspects, because they are not lost. */
     private void forgetQueued() {
         var taken = new ArrayDeque<PhysicalConnection>(supply.size() + 1);
         try {

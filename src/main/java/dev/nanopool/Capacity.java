@@ -5,20 +5,20 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.UnaryOperator;
 
-/** How many permits there are, and how many there shall be: numbers only. Thread-safe, never blocks. */
+/** Counts how many permits there are and how many there shall be. It holds numbers only. Thread-safe, never blocks. */
 final class Capacity {
-    // circulating: permits that stay: free in the queue, with an open connection, or in a thread's hand.
-    // leaving:     permits of connections that are being closed for good. They vanish with their connections.
+    // circulating: permits that stay, and are free in the queue, with an open connection, or in a thread's hand.
+    // leaving:     permits of connections that the pool closes for good. They vanish with their connections.
     // withheld:    permits that the server refused (53300). They come back one by one.
     // aim:         what the pool wants; its target is the size, or 0 when the pool is suspended or closed.
     //
-    // filled:      those of the circulating that have an open connection. If there are too many permits, the others
-    //              leave first, so that no sound connection is closed for a permit without one.
+    // filled:      the circulating permits that have an open connection. If there are too many permits, the others leave
+    //              first, so that the pool closes no sound connection for a permit without one.
     //
     // There is a surplus of connections while filled > target. A thread first claims one permit of it by
     // compare-and-set, and only then closes a connection, so exactly as many are closed as must be.
     // A permit is counted in its new place, THEN leaves its old one. So the sum is never too small, and no connection
-    // is opened that is one too many. The sum may be too large for a moment, so a thread that moved a permit looks
+    // is opened that is one too many. The sum may be too large for a moment, so a thread that moved a permit checks
     // again.
     private final AtomicInteger circulating = new AtomicInteger();
     private final AtomicInteger leaving = new AtomicInteger();
@@ -70,7 +70,7 @@ final class Capacity {
         return aim.get().size;
     }
 
-    /** How many there may be at present: fewer than the size while the server lets no more in. */
+    /** How many connections there may be now. The number is below the size while the server accepts no more. */
     int effectiveSize() {
         return Math.max(0, size() - withheld.get());
     }
@@ -85,12 +85,12 @@ final class Capacity {
 
     // Too many
 
-    /** Whether connections are too many. */
+    /** Whether there are too many connections. */
     boolean hasSurplus() {
         return filled.get() > aim.get().target;
     }
 
-    /** Why a surplus is closed. */
+    /** Why the pool closes a surplus. */
     Fact surplus() {
         return switch (aim.get().state) {
             case OPEN -> Fact.SURPLUS;
@@ -99,7 +99,7 @@ final class Capacity {
         };
     }
 
-    /** Claims one permit of the surplus for a connection that is to be closed for good. False: there is none. */
+    /** Claims one permit of the surplus for a connection that the caller closes for good. False if there is no surplus. */
     boolean claim() {
         leaving.incrementAndGet();
         int now = filled.get();
@@ -114,7 +114,7 @@ final class Capacity {
         return false;
     }
 
-    /** A claimed permit's connection is closed. */
+    /** Records that the connection of a claimed permit is closed. */
     void left() {
         leaving.decrementAndGet();
     }
@@ -129,19 +129,19 @@ final class Capacity {
         return false;
     }
 
-    /** Whether permits without a connection are too many. */
+    /** Whether there are too many permits without a connection. */
     boolean hasSurplusWithoutConnection() {
         return circulating.get() > Math.max(aim.get().target, filled.get());
     }
 
     // Connections
 
-    /** A permit has got its connection. */
+    /** Records that a permit has got its connection. */
     void fill() {
         filled.incrementAndGet();
     }
 
-    /** A connection is closed, and its permit stays. */
+    /** Records that a connection is closed and that its permit stays. */
     void empty() {
         filled.decrementAndGet();
     }
@@ -160,7 +160,7 @@ final class Capacity {
 
     // As many as the server lets in
 
-    /** The server has refused a connection: its permit waits, unless it is the only one. */
+    /** Takes out of circulation the permit of a connection that the server has refused, unless it is the only permit. */
     boolean withhold() {
         withheld.incrementAndGet();
         int now = circulating.get();
@@ -176,7 +176,7 @@ final class Capacity {
         return withheld.get() > 0;
     }
 
-    /** Brings one permit back that was withheld. False: none is. */
+    /** Brings one withheld permit back. False if none is withheld. */
     boolean readmit() {
         circulating.incrementAndGet();
         if (withheld.getAndUpdate(now -> Math.max(0, now - 1)) > 0) return true;
@@ -191,7 +191,7 @@ final class Capacity {
         return circulating.get() + leaving.get();
     }
 
-    /** Counts permits that exist though they should not; the surplus then leaves in order. */
+    /** Counts permits that exist although they should not. The surplus then leaves in order. */
     void admitSurplus(int permits) {
         circulating.addAndGet(permits);
     }

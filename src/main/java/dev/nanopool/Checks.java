@@ -11,13 +11,13 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Collects the facts about a connection in hand, and does what {@link Fate} answers. What can be seen without waiting is
- * looked at by the thread that has the connection; what has to be asked of the server is asked on a thread of the pool, and a
- * caller takes another connection meanwhile. Thread-safe, never blocks.
+ * Collects the facts about a connection in hand, and does what {@link Fate} answers. The thread that has the connection checks
+ * what it can see without waiting. A thread of the pool asks the server, and the caller takes another connection meanwhile.
+ * Thread-safe, never blocks.
  */
 final class Checks {
-    private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // idle for less: not looked at
-    private static final long VALIDATE_AFTER_NANOS = Duration.ofSeconds(30).toNanos(); // idle for more: the server is asked
+    private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // a shorter idle time is trusted
+    private static final long VALIDATE_AFTER_NANOS = Duration.ofSeconds(30).toNanos(); // a longer idle time is validated
     private static final long SECOND_NANOS = Duration.ofSeconds(1).toNanos();
 
     private static final Duration QUIET = Duration.ofMillis(500); // for the driver's own lock
@@ -30,7 +30,7 @@ final class Checks {
     private final Suspicion suspicion;
     private final ServerRole role;
     private final AtomicInteger validating = new AtomicInteger();
-    private volatile boolean inspecting; // the housekeeper has the idle connections in its hand
+    private volatile boolean inspecting; // the housekeeper has idle connections in its hand
     private final AtomicLong lostNanos = new AtomicLong(-SECOND_NANOS); // when the last one was lost
     private final AtomicLong replacedNanos =
             new AtomicLong(-SECOND_NANOS); // when the last one was replaced for a stale cache
@@ -52,12 +52,12 @@ final class Checks {
         this.suspicion = suspicion;
     }
 
-    /** How many connections are being validated: a caller that waits for one of them does not wait for its turn. */
+    /** How many connections the pool is validating. A caller that waits for one of them does not wait for a lease to end. */
     int validating() {
         return validating.get() + (inspecting ? supply.size() : 0);
     }
 
-    /** How many connections a caller can have without a lease ending: those that are validated, THEN those that are idle. */
+    /** How many connections a caller can get without the end of a lease. Counts the validated ones, THEN the idle ones. */
     int available() {
         int available = validating();
         for (PhysicalConnection connection : supply.connections()) {
@@ -66,7 +66,7 @@ final class Checks {
         return available;
     }
 
-    /** The housekeeper has the idle connections in its hand, until this is closed. */
+    /** The time in which the housekeeper has the idle connections in its hand. It ends with {@link #close}. */
     interface Inspection extends AutoCloseable {
         @Override
         void close();
@@ -85,7 +85,7 @@ final class Checks {
         DOES_NOT_WAIT
     }
 
-    /** Whether an idle connection, in the hand of the caller, can be lent without a look. */
+    /** Whether the caller can lend an idle connection, which it has in its hand, without a check. */
     boolean isTrusted(PhysicalConnection connection) {
         long idleNanos = connection.idleNanos();
         return clock.coarseNanos() - idleNanos < TRUSTED_NANOS
@@ -93,13 +93,13 @@ final class Checks {
                 && !suspicion.covers(connection);
     }
 
-    /** Looks at a connection that is to be lent, unless it is trusted; null: it was discarded or is being validated. */
+    /** Checks a connection that is about to be lent, unless it is trusted. Null if it was discarded or is being validated. */
     @Nullable
     PhysicalConnection usable(PhysicalConnection connection) {
         return usable(connection, Caller.WAITS);
     }
 
-    /** The same for a caller that cannot wait for the server's answer: what looks alive is taken. */
+    /** The same for a caller that cannot wait for the server's answer. It takes a connection that looks alive. */
     @Nullable
     PhysicalConnection usableAtOnce(PhysicalConnection connection) {
         return usable(connection, Caller.DOES_NOT_WAIT);
@@ -118,7 +118,7 @@ final class Checks {
     }
 
     private int seen(PhysicalConnection connection, Caller caller) {
-        StackReserve.requireMuch(); // a channel would stay locked
+        StackReserve.requireMuch(); // else a channel would stay locked
         boolean mustBeAsked =
                 caller == Caller.WAITS && (clock.coarseNanos() - connection.idleNanos() > VALIDATE_AFTER_NANOS || suspicion.covers(connection));
         int known = mustBeAsked ? Fact.SUSPECT.bit() : 0;
@@ -129,14 +129,18 @@ final class Checks {
         return switch (session.peek()) {
             case QUIET -> 0;
             case DATA -> Fact.SUSPECT.bit();
-            case GONE -> (session.hasFarewell() ? Fact.SUSPECT : Fact.LOST).bit(); // its answer is the reason
+            case GONE -> (session.hasFarewell() ? Fact.SUSPECT : Fact.LOST).bit(); // the server says the reason when it is asked
             case IN_USE -> Fact.BUSY.bit();
         };
     }
 
-    // An idle connection at which the housekeeper looks
+    // An idle connection that the housekeeper inspects
 
-    /** Gives on an idle connection in hand if it looks alive; {@code facts}: what the caller knows of it. */
+    /**
+     * Requeues an idle connection in hand if it looks alive.
+     *
+     * @param facts what the caller knows about it
+     */
     void inspectIdle(PhysicalConnection connection, int facts) {
         boolean decided = false;
         try {
@@ -150,9 +154,13 @@ final class Checks {
         }
     }
 
-    // A connection that comes back
+    // A connection whose lease has ended
 
-    /** The lease has ended; {@code facts}: how. Gives the connection on, or does what must be done first. */
+    /**
+     * Requeues a connection whose lease has ended, or does what must be done first.
+     *
+     * @param facts how the lease has ended
+     */
     void returned(PhysicalConnection connection, @Nullable Usage usage, int facts) {
         if (usage != null && usage.isBusy()) facts |= Fact.BUSY.bit();
         if (facts == 0) {
@@ -163,10 +171,10 @@ final class Checks {
         decide(connection, facts, usage);
     }
 
-    /** Closes the lease's statements and undoes what needs no server. Answers whether something is left to undo. */
+    /** Closes the lease's statements and undoes local changes. Answers whether the server must undo something. */
     private static int undoLocally(Session session, @Nullable Usage usage) {
         if (usage != null) {
-            // An object of the driver may be in use elsewhere, and hold the driver's lock: not on this thread.
+            // Another thread may use an object of the driver and hold the driver's lock, so this thread must not wait.
             if (session.state().isUnwrapped()) return Fact.CHANGED.bit();
             usage.statements().close(failure -> session.recordFailure(failure, true));
             if (usage.cancels() != null) return Fact.CHANGED.bit();
@@ -179,9 +187,9 @@ final class Checks {
         }
     }
 
-    // What the housekeeper finds abandoned
+    // A connection that the housekeeper finds abandoned
 
-    /** A thread has failed with this connection in its hand: all is undone, whatever it was. */
+    /** Takes over a connection whose thread has failed. Everything is undone, because nothing is known about it. */
     void recover(PhysicalConnection connection) {
         PhysicalConnection.State state = connection.state();
         if (state != PhysicalConnection.State.IDLE && state != PhysicalConnection.State.SERVICED) return;
@@ -199,7 +207,7 @@ final class Checks {
 
     // The fate
 
-    /** What the pool's state says about any connection. */
+    /** The facts that follow from the pool's state. */
     private int standing(PhysicalConnection connection) {
         int facts = supply.facts(connection);
         if (!role.isReportedBy(connection.session().connection())) facts |= Fact.WRONG_ROLE.bit();
@@ -239,12 +247,12 @@ final class Checks {
         supply.discard(connection, why);
     }
 
-    /** One lost connection is one; two within a second, or a crash, mean that others may be lost, too. */
+    /** Reports a lost connection. After two within a second, or after a crash, the pool suspects all others, too. */
     private void lost(PhysicalConnection connection) {
         Session session = connection.session();
         var lost = new Event.Lost(session.backendPid(), session.failure());
         events.happened(lost);
-        if (suspicion.covers(connection)) return; // one line tells of all
+        if (suspicion.covers(connection)) return; // one line reports all of them
         supply.outage().warn(new Event.Unexplained(lost.line()));
         long now = Clock.nanoTime();
         if (now - lostNanos.getAndSet(now) < SECOND_NANOS) {
@@ -254,11 +262,11 @@ final class Checks {
         }
     }
 
-    // What is asked of the server
+    // Questions to the server
 
     private void validate(PhysicalConnection connection) {
         Session session = connection.session();
-        validating.incrementAndGet(); // service() counts down, also if it cannot start
+        validating.incrementAndGet(); // service() counts down again, also if it cannot start
         service(connection, "validate", Fact.LOST, () -> session.validate(role), validating::decrementAndGet);
     }
 
@@ -274,7 +282,7 @@ final class Checks {
         service(connection, "reset", Fact.RESET_FAILED, undo, () -> {});
     }
 
-    /** The lease had the driver's own object, so another thread may use it still, or a COPY was left open there. */
+    /** Waits for the driver's own object, which the lease had. Another thread may still use it, or have a COPY open. */
     private void awaitQuiet(Session session) throws SQLException {
         Throwable failure = watchdog.run(session, QUIET, session::awaitQuiet);
         if (failure instanceof SQLTimeoutException) {

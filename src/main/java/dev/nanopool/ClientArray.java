@@ -5,7 +5,7 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import org.jspecify.annotations.Nullable;
 
-/** A client's array. The rows that it can be read as lead back to the client. */
+/** A client's array. Its rows lead back to the client. */
 final class ClientArray extends ForwardingArray {
     ClientArray(ClientConnection client, Array array) {
         super(client, array);
@@ -19,7 +19,7 @@ final class ClientArray extends ForwardingArray {
                 : ClientStatement.ofRows(client, rows.getStatement()).wrap(rows);
     }
 
-    /** The array as text, for which the driver may have to ask the server. */
+    /** Returns the array as text. The driver may have to ask the server. */
     @Override
     public String toString() {
         PhysicalConnection inside = client.tryEnter();

@@ -9,13 +9,13 @@ import org.postgresql.copy.CopyOut;
 import org.postgresql.util.ByteStreamWriter;
 
 /**
- * A client's COPY, in one direction or both, as the driver's own is. Used like a statement, by one thread at a time.
+ * A client's COPY, in one direction or in both, as the driver's own is. One thread at a time uses it, as a statement.
  */
 final class ClientCopy implements CopyDual {
     private final ClientConnection client;
     private final CopyOperation copy;
     private final CopyProgress progress;
-    private boolean unread; // it was cancelled, and the rest of what the server has sent is not read yet
+    private boolean unread; // it was cancelled, and the driver has not read the rest of the answer
 
     ClientCopy(ClientConnection client, CopyOperation copy, CopyProgress progress) {
         this.client = client;
@@ -77,7 +77,7 @@ final class ClientCopy implements CopyDual {
         return speak(() -> ((CopyOut) copy).readFromCopy(block));
     }
 
-    /** Cancels the COPY. The driver leaves the rest of a COPY out unread, so the session is of no further use. */
+    /** Cancels the COPY. The driver leaves the rest of a COPY TO unread, so the pool replaces the connection. */
     @Override
     public void cancelCopy() throws SQLException {
         unread = !(copy instanceof CopyIn);

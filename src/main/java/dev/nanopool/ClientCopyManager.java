@@ -9,8 +9,8 @@ import org.postgresql.copy.CopyOut;
 import org.postgresql.util.PSQLException;
 
 /**
- * The driver's copy manager, which tells the pool of a COPY that is still open when the client is closed. The methods
- * that copy from or to a stream are made of the three that stand here.
+ * The driver's copy manager. It records for the pool whether a COPY is still open when the client is closed. The driver makes
+ * the methods that copy from or to a stream of the three methods that stand here.
  */
 final class ClientCopyManager extends CopyManager {
     private final ClientConnection client;
@@ -41,7 +41,7 @@ final class ClientCopyManager extends CopyManager {
         }
     }
 
-    /** The driver's own refusal, when the server has begun the other kind of COPY. */
+    /** Whether the driver itself has refused the COPY, because the server has begun the other kind of it. */
     private static boolean isOtherDirection(Throwable thrown) {
         return thrown instanceof PSQLException refusal
                 && refusal.getServerErrorMessage() == null

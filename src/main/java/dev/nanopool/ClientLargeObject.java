@@ -10,7 +10,7 @@ final class ClientLargeObject extends ForwardingLargeObject {
     private final ClientLargeObjectManager manager;
     private final int mode;
 
-    /** Opens the object: one round trip. */
+    /** Opens the object, in one round trip. */
     ClientLargeObject(
             ClientConnection client,
             ClientLargeObjectManager manager,
@@ -24,7 +24,7 @@ final class ClientLargeObject extends ForwardingLargeObject {
         this.mode = mode;
     }
 
-    /** The same object, opened once more. */
+    /** Opens the same object once more. */
     @Override
     public LargeObject copy() throws SQLException {
         return manager.open(getLongOID(), mode, false);

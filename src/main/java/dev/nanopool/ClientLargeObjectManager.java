@@ -10,7 +10,7 @@ import org.postgresql.core.BaseConnection;
 import org.postgresql.largeobject.LargeObject;
 import org.postgresql.largeobject.LargeObjectManager;
 
-/** A client's large objects. All methods of the driver's class are made of the three that stand here. */
+/** A client's large objects. The driver's class makes all its methods of the three that stand here. */
 final class ClientLargeObjectManager extends LargeObjectManager {
     private final ClientConnection client;
 

@@ -7,7 +7,7 @@ import org.postgresql.core.Oid;
 import org.postgresql.jdbc.PgResultSet;
 
 /**
- * A client's result set, which leads back to the client's statement. Rows that are all in memory are read without entering
+ * A client's result set, which leads back to the client's statement. A thread reads rows that are all in memory without entering
  * the lease, because reading them is most of what many leases do.
  */
 final class ClientResultSet extends ForwardingResultSet {
@@ -15,8 +15,8 @@ final class ClientResultSet extends ForwardingResultSet {
 
     private final ClientStatement statement;
     private final boolean isInMemory;
-    private int columns = UNKNOWN; // how many the masks below tell of
-    private long plain; // bit i - 1: values of column i are read without a look into the server's catalogs
+    private int columns = UNKNOWN; // how many columns the mask below covers
+    private long plain; // bit i - 1 says that the driver reads column i without asking the server
 
     ClientResultSet(ClientStatement statement, ResultSet rows) throws SQLException {
         super(statement.client, rows);
@@ -47,7 +47,7 @@ final class ClientResultSet extends ForwardingResultSet {
         columns = count;
     }
 
-    /** Whether the driver knows the type from the start. Of all other types it may have to ask the server. */
+    /** Whether the driver knows the type from the start. It may have to ask the server about all other types. */
     private static boolean isPlain(int type) {
         return switch (type) {
             case Oid.INT2,

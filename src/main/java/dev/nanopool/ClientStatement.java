@@ -10,7 +10,7 @@ import org.postgresql.core.BaseStatement;
 /** A client's statement. It leads back to the client, and the end of the lease closes it. */
 class ClientStatement extends ForwardingStatement {
     private @Nullable ClientResultSet last;
-    private long timeoutNanos; // of the query timeout; 0: none
+    private long timeoutNanos; // the query timeout; 0 if there is none
     private long deadlineNanos;
 
     ClientStatement(ClientConnection client, Statement statement) throws SQLException {
@@ -23,7 +23,7 @@ class ClientStatement extends ForwardingStatement {
         this.timeoutNanos = timeoutNanos;
     }
 
-    /** A statement that the driver has made for rows which it had in memory. The end of the lease need not close it. */
+    /** Wraps a statement that the driver has made for rows in memory. The end of the lease need not close it. */
     static ClientStatement ofRows(ClientConnection client, Statement statement) {
         return new ClientStatement(client, statement, 0);
     }
@@ -37,14 +37,14 @@ class ClientStatement extends ForwardingStatement {
         return inside;
     }
 
-    /** The driver's timer may have cancelled an execution that reached its timeout, even if the answer came. */
+    /** Records a cancel if the execution reached its timeout, because the driver's timer may have sent one. */
     @Override
     final void exit(PhysicalConnection inside) {
         if (timeoutNanos > 0 && System.nanoTime() - deadlineNanos >= 0) client.exitCancelled(inside);
         else client.exit(inside);
     }
 
-    /** The same wrapper for the same result, as the driver answers the same object. */
+    /** Returns the same wrapper for the same result, because the driver returns the same object. */
     @Override
     @SuppressWarnings("ReferenceEquality") // the same object is meant
     final @Nullable ResultSet wrap(@Nullable ResultSet rows) throws SQLException {
@@ -57,7 +57,7 @@ class ClientStatement extends ForwardingStatement {
         return known;
     }
 
-    /** Cancels what this client executes, and nothing of another lease. */
+    /** Cancels what this client executes, but never a statement of another lease. */
     @Override
     public void cancel() throws SQLException {
         client.cancel(statement::cancel);
@@ -80,12 +80,12 @@ class ClientStatement extends ForwardingStatement {
         super.close();
     }
 
-    /** After a result was closed: with {@code closeOnCompletion} that closes the statement. */
+    /** Forgets the statement if the driver has closed it, as {@code closeOnCompletion} does after a result was closed. */
     final void forgetIfClosed() throws SQLException {
         if (super.isClosed()) client.closed(statement);
     }
 
-    /** The driver's text: the SQL with its parameters. */
+    /** Returns the driver's text, which is the SQL with its parameters. */
     @Override
     public String toString() {
         return statement.toString();

@@ -2,7 +2,7 @@ package dev.nanopool;
 
 import java.util.concurrent.atomic.AtomicLong;
 
-/** The pool's time, in nanoseconds since the JVM loaded this class: never negative, so that times compare by {@code <}. */
+/** The pool's time, in nanoseconds since the JVM loaded this class. It is never negative, so that times compare by {@code <}. */
 final class Clock {
     private static final long START_NANOS = System.nanoTime();
     private static final long ASLEEP = -1;
@@ -18,13 +18,13 @@ final class Clock {
         return System.nanoTime() - START_NANOS;
     }
 
-    /** The time to within 10 ms, if the housekeeper is not held up. */
+    /** The time to within 10 ms, if nothing delays the housekeeper. */
     long coarseNanos() {
         long now = coarseNanos;
         return now == ASLEEP ? nanoTime() : now;
     }
 
-    /** For the housekeeper. */
+    /** Sets the coarse time. For the housekeeper. */
     void tick(long nanos) {
         coarseNanos = nanos;
     }
@@ -39,12 +39,12 @@ final class Clock {
         return before != Long.MIN_VALUE && Math.abs(now - before) > JUMP_MILLIS;
     }
 
-    /** For tests, in the time between two looks of the housekeeper. */
+    /** Shifts the wall clock. For tests, between two checks of the housekeeper. */
     void shiftWallClock(long millis) {
         wallOffsetMillis.addAndGet(-millis);
     }
 
-    /** The housekeeper will not tick soon. */
+    /** Stops the coarse time, because the housekeeper will not tick soon. */
     void sleep() {
         coarseNanos = ASLEEP;
     }

@@ -4,8 +4,8 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * What must be ended when the pool closes: connection attempts, services, pauses between attempts. An action that was
- * registered runs at most once, whether it is registered before or after the pool closes. Thread-safe, never blocks.
+ * The actions that end connection attempts and services when the pool closes. A registered action runs at most once, whether it
+ * is registered before or after the pool closes. Thread-safe, never blocks.
  */
 final class Closing {
     // A thread registers its action, THEN checks `closed`; close() sets `closed`, THEN takes the actions. So at least
@@ -13,7 +13,7 @@ final class Closing {
     private final Set<Runnable> actions = ConcurrentHashMap.newKeySet();
     private volatile boolean closed;
 
-    /** Ends a registration. */
+    /** A registered action. Closing the registration removes the action. */
     interface Registration extends AutoCloseable {
         @Override
         void close();
@@ -30,7 +30,7 @@ final class Closing {
         return closed;
     }
 
-    /** Runs all actions that are registered, also if one throws; then throws what the first one threw. */
+    /** Runs all registered actions, also if one of them throws. Then it throws what the first one threw. */
     void close() {
         closed = true;
         Throwable first = null;

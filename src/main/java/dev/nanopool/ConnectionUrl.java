@@ -20,9 +20,9 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a URL says, in the driver's terms: a libpq URI ({@code postgresql://user:secret@host,host/db?sslmode=require}) or a
- * {@code jdbc:postgresql:} URL. Whatever it does not understand it refuses by name; no message repeats a value that could
- * be part of a password.
+ * Reads a libpq URI ({@code postgresql://user:secret@host,host/db?sslmode=require}) or a {@code jdbc:postgresql:} URL, and says
+ * the same in the driver's terms. It refuses by name what it does not understand. No message repeats a value that could be part
+ * of a password.
  */
 final class ConnectionUrl {
     /** Parameters of libpq for which the driver has no single property. */
@@ -42,7 +42,7 @@ final class ConnectionUrl {
             "standby", "secondary",
             "prefer-standby", "preferSecondary");
 
-    /** Parameters that say where the server is; a later name wins over an earlier one. */
+    /** Parameters that say where the server is. A later name wins over an earlier one. */
     private static final List<String> HOST_NAMES = List.of("PGHOST", "host", "hostaddr");
 
     private static final List<String> PORT_NAMES = List.of("PGPORT", "port");
@@ -72,7 +72,7 @@ final class ConnectionUrl {
         }
     };
 
-    /** What a template leaves behind where it knows no value. */
+    /** What a template leaves where it has no value. */
     private static final Pattern PLACEHOLDER = Pattern.compile("\\$\\{([^{}]*)}");
 
     /** A name or an IPv4 address, or an IPv6 address with or without a zone. */
@@ -113,10 +113,10 @@ final class ConnectionUrl {
     private final boolean jdbc;
     private final boolean isOpen;
 
-    /** An '@' where no '@' is needed: what looks like parameters may be the rest of a password. */
+    /** Whether the URL has an unexpected '@'. Then the parameters may be the rest of a password, so no message names them. */
     private boolean doubtful;
 
-    /** A parameter has the password: an '&' in it makes a name of what stands behind. */
+    /** Whether a parameter is the password. If it has an '&' in it, the rest of it looks like the name of a parameter. */
     private boolean passwordInQuery;
 
     private ConnectionUrl(boolean jdbc, boolean isOpen) {
@@ -128,7 +128,7 @@ final class ConnectionUrl {
         return parse(url, Map.of());
     }
 
-    /** Reads a URL; {@code given} are the driver's properties from elsewhere, whose classes may have parameters here. */
+    /** Reads a URL. Classes that {@code given}, the driver's other properties, name may have parameters in it. */
     static ConnectionUrl parse(String url, Map<?, ?> given) {
         if (!url.equals(url.strip()) || url.chars().anyMatch(Character::isISOControl)) {
             throw new IllegalArgumentException(
@@ -145,7 +145,7 @@ final class ConnectionUrl {
         return new ConnectionUrl(true, isOpen).read(rest.startsWith("//") ? rest.substring(2) : "/" + rest);
     }
 
-    /** Refuses <code>${PGPORT}</code>. Its name is shown if it is a variable's, and hidden if it may be a password. */
+    /** Refuses <code>${PGPORT}</code>. The message shows the name of a variable, and hides what may be a password. */
     private static void checkPlaceholders(String url) {
         Matcher placeholder = PLACEHOLDER.matcher(url);
         if (!placeholder.find()) return;
@@ -178,7 +178,7 @@ final class ConnectionUrl {
         String authority = slash < 0 ? path : path.substring(0, slash);
         String name = slash < 0 ? "" : path.substring(slash + 1);
         doubtful = text.indexOf('@', authority.length()) >= 0;
-        // libpq would take what stands before such an '@' for the user's, even behind a '?' as long as no '/' came.
+        // libpq would take the text before such an '@' for the user and the password, even after a '?' if no '/' came.
         if (name.indexOf('@') >= 0 || (!jdbc && slash < 0 && query.matches("[^/]*@.*"))) {
             throw new IllegalArgumentException("url: a '/', '?' or '@' inside the user name or the password must be"
                     + " written %2F, %3F or %40, and any other '@' %40, too");
@@ -189,13 +189,13 @@ final class ConnectionUrl {
         Map<String, String> parameters = readQuery(query);
         readHosts(authority.substring(at + 1), parameters);
         parameters.forEach(this::readParameter);
-        // Wins over ssl and requiressl, as in libpq and in the driver: "ssl=true&sslmode=require" is widespread.
+        // sslmode wins over ssl and requiressl, as in libpq and in the driver, because many URLs have both of them.
         if (parameters.containsKey("sslmode")) tls = TlsMode.of(parameters.get("sslmode"));
         return this;
     }
 
     private Map<String, String> readQuery(String query) {
-        Map<String, String> parameters = new LinkedHashMap<>(); // of two names of one setting, the last wins
+        Map<String, String> parameters = new LinkedHashMap<>(); // of two names of one setting, the last one wins
         for (String pair : query.split("&")) {
             if (pair.isEmpty()) continue;
             int equals = pair.indexOf('=');
@@ -204,7 +204,7 @@ final class ConnectionUrl {
             if (pair.matches(".*[;?]\\w+=.*")) {
                 throw refused(key, "parameters are parted by '&'; in a value, ';' is written %3B and '?' %3F");
             }
-            if (equals < 0 && !key.equals("ssl")) { // its name may be the rest of a password with an '&' in it
+            if (equals < 0 && !key.equals("ssl")) { // the name may be the rest of a password with an '&' in it
                 throw new IllegalArgumentException(
                         "url: a parameter has no '='; an '&' inside a value must be written %26");
             }
@@ -282,7 +282,7 @@ final class ConnectionUrl {
         if (text.matches("\\d{1,5}") && Integer.parseInt(text) >= 1 && Integer.parseInt(text) <= 65535) {
             return Integer.parseInt(text);
         }
-        // The text may be part of a password with a '/' or ':' in it: it is not repeated.
+        // The message does not repeat the text, because it may be part of a password with a '/' or ':' in it.
         throw new IllegalArgumentException(
                 "url: port: must be a number from 1 to 65535; if it is meant as part of a password,"
                         + " write ':' as %3A, '/' as %2F and '?' as %3F there; an IPv6 address is written in [brackets]");
@@ -292,11 +292,11 @@ final class ConnectionUrl {
         switch (name) {
             case "user" -> user = value.isEmpty() ? null : value;
             case "password" -> password = value;
-            case "sslmode" -> tls = TlsMode.of(value); // and once more in read()
+            case "sslmode" -> tls = TlsMode.of(value); // read() does it once more
             case "ssl" -> tls = ssl(value);
             case "requiressl" -> tls = choice(name, value, Map.of("1", TlsMode.REQUIRE, "0", TlsMode.PREFER));
             case "connect_timeout", "connectTimeout", "loginTimeout" -> {
-                // The pool's bounds the whole attempt, as the driver's loginTimeout does: the longer one counts.
+                // The pool's timeout bounds the whole attempt, as the driver's loginTimeout does, so the longer one counts.
                 Duration timeout = seconds(name, value);
                 if (connectTimeout == null || timeout.compareTo(connectTimeout) > 0) connectTimeout = timeout;
             }
@@ -320,7 +320,7 @@ final class ConnectionUrl {
         }
     }
 
-    /** {@code ssl=true} means two things: libpq reads it as require, the driver as verify-full. */
+    /** Reads {@code ssl}. libpq takes {@code ssl=true} for require, and the driver takes it for verify-full. */
     private TlsMode ssl(String value) {
         if (TlsMode.isSslmode(value)) throw refused("ssl", "must be true or false; write sslmode=" + value);
         TlsMode on = jdbc ? TlsMode.VERIFY_IDENTITY : TlsMode.REQUIRE;
@@ -342,20 +342,20 @@ final class ConnectionUrl {
         return new IllegalArgumentException("url: " + shown(name) + ": " + why);
     }
 
-    /** A parameter for a message: by name if that cannot be a piece of a password. */
+    /** Names a parameter in a message, if the name cannot be a part of a password. */
     private String shown(String name) {
         boolean secret = doubtful || (!isKnown(name) && (passwordInQuery || !name.matches("[A-Za-z]\\w{0,40}")));
         return secret ? "a parameter (not shown: it may be a piece of the password)" : "parameter \"" + name + "\"";
     }
 
-    /** Whether the name is one that means something, or a misspelt one. */
+    /** Whether the name is a known name, or a misspelt one. */
     private static boolean isKnown(String name) {
         return OWN_NAMES.contains(name)
                 || DriverProperties.isKnown(name)
                 || DriverProperties.nearest(name, OWN_NAMES) != null;
     }
 
-    /** Decodes %XX; a plus sign is a blank in jdbc: URLs only. */
+    /** Decodes %XX. A plus sign is a blank in jdbc: URLs only. */
     private String decode(String text, String what) {
         byte[] bytes = (jdbc ? text.replace('+', ' ') : text).getBytes(StandardCharsets.UTF_8);
         int length = 0;

@@ -1,8 +1,9 @@
 package dev.nanopool;
 
 /**
- * Whether a session is still in a COPY. The driver is not asked, because it answers under a lock that it holds while it waits
- * for the server. Does not lead to the client, so that a forgotten client is found. Thread-safe.
+ * Knows whether a session is still in a COPY. The pool does not ask the driver, because the driver answers under a lock that it
+ * holds while it waits for the server. This object does not lead to the client, so that the pool finds a forgotten client.
+ * Thread-safe.
  */
 final class CopyProgress {
     private volatile boolean open = true;

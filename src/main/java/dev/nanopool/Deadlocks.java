@@ -7,21 +7,21 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Finds callers that wait for one another: every lease belongs to a thread that itself waits for another connection. If that
- * has lasted for a second without any lease ending and without any statement, one of them is refused: the one whose deadline
- * comes first, because it cannot be served before. Thread-safe, but for {@link #inspect}, which is the housekeeper's.
+ * Finds callers that wait for one another, because every lease belongs to a thread that itself waits for another connection. If
+ * that lasts for a second, and meanwhile no lease ends and no statement runs, the pool refuses the caller whose deadline comes
+ * first. It could not be served before its deadline anyway. Thread-safe, except {@link #inspect}, which is the housekeeper's.
  */
 final class Deadlocks {
     private final Supply supply;
     private final LeaseQueue<PhysicalConnection> queue;
-    private long seen; // what the leases had done at the last look, if there was a deadlock; else 0
+    private long seen; // what the leases had done at the last check, if there was a deadlock; else 0
 
     Deadlocks(Supply supply) {
         this.supply = supply;
         this.queue = supply.queue();
     }
 
-    /** Once a second. */
+    /** Refuses one caller of a deadlock that has lasted. The housekeeper calls it once a second. */
     void inspect() {
         List<Lease> leases = deadlocked();
         long done = leases.isEmpty() ? 0 : 1;
@@ -47,12 +47,12 @@ final class Deadlocks {
         return deadlocked().stream().anyMatch(lease -> lease.owner() == Thread.currentThread()) || isLastOfOne();
     }
 
-    /** The leases that wait for one another: all or none. */
+    /** The leases that wait for one another, which are all leases or none. */
     private List<Lease> deadlocked() {
         return waitingBesides(null);
     }
 
-    /** The calling thread has left the line by now, and all others wait. */
+    /** Whether all leases wait for one another, if the calling thread counts, which has just left the line. */
     private boolean isLastOfOne() {
         return waitingBesides(Thread.currentThread()).stream().anyMatch(lease -> lease.owner() == Thread.currentThread());
     }
@@ -62,7 +62,7 @@ final class Deadlocks {
         List<Lease> leases = new ArrayList<>();
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease();
-            if (lease == null || lease.client() == null || lease.isBusy()) return List.of(); // mostly the first
+            if (lease == null || lease.client() == null || lease.isBusy()) return List.of(); // this is mostly the first lease
             if (lease.isShared()) return List.of(); // another thread may give it back
             leases.add(lease);
         }

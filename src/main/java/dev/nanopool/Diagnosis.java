@@ -11,7 +11,7 @@ import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** Why a caller gets no connection. Thread-safe, never blocks; nothing here is on the way of one that gets one. */
+/** Says why a caller gets no connection. A caller that gets one does not come here. Thread-safe, never blocks. */
 final class Diagnosis {
     private static final int MOST_HOLDERS = 5; // in a message
     private static final long REUSED_NANOS = Duration.ofMillis(100).toNanos();
@@ -21,7 +21,7 @@ final class Diagnosis {
     private final Deadlocks deadlocks;
     private final Statistics statistics;
 
-    /** Stacks are dear: callers that give up at the same time share them. */
+    /** The latest stacks. They are expensive, so callers that give up at the same time share them. */
     private volatile @Nullable Holders latest;
 
     private record Holders(List<Holder> all, long nanos) {}
@@ -35,7 +35,7 @@ final class Diagnosis {
 
     /** @param startNanos when the caller came */
     PoolExhaustedException explain(RefusedException refused, long startNanos, long timeoutNanos) {
-        StackReserve.requireMuch(); // a virtual thread whose stack is read would stay suspended for ever
+        StackReserve.requireMuch(); // else a virtual thread whose stack is read would stay suspended for ever
         long waitedNanos = Clock.nanoTime() - startNanos;
         List<Holder> holders = recentHolders();
         PoolStats stats = statistics.snapshot();

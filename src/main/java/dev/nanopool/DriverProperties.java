@@ -11,8 +11,8 @@ import org.jspecify.annotations.Nullable;
 import org.postgresql.PGProperty;
 
 /**
- * The driver's properties: the one table that says which of them the pool passes on, ignores or refuses, and at which
- * door. A property without a row belongs to the driver, and the pool passes it on.
+ * The one table of the driver's properties. It says which of them the pool passes on, ignores or refuses, and at which door. The
+ * pool passes on a property that has no row here.
  */
 final class DriverProperties {
     /** Where a property is given. */
@@ -22,7 +22,7 @@ final class DriverProperties {
         BEAN
     }
 
-    /** What each door says behind the property's name when it refuses the property; null: the door takes it. */
+    /** What each door says after the property's name when it refuses the property. Null if the door takes it. */
     private record Rule(
             @Nullable String url,
             @Nullable String builder,
@@ -44,7 +44,7 @@ final class DriverProperties {
     private static final Rule EXECUTOR = new Rule(
             NAMES_A_CLASS, " is set by the pool; use " + OWN_THREADS, " is not taken here; use " + OWN_THREADS);
 
-    /** By lower-case names, because a class name must not pass in another case. */
+    /** The rules. The keys are in lower case, because the name of a class must not pass in another case. */
     private static final Map<String, Rule> RULES = Map.ofEntries(
             // The pool sets these itself. The URL translates them into settings of the pool.
             Map.entry("user", own("credentials", "username")),
@@ -91,14 +91,14 @@ final class DriverProperties {
             Map.entry("krbsrvname", "kerberosServerName"),
             Map.entry("schema", "currentSchema")); // not libpq's, but many a DATABASE_URL has it
 
-    /** Names that the driver once had; it ignores them today, as the pool does. */
+    /** Names that the driver once had. The driver ignores them today, and so does the pool. */
     private static final Set<String> RETIRED = Set.of("loglevel", "charSet", "compatible");
 
     /** Properties that load a class which may have properties of its own. */
     private static final List<String> FOREIGN_CODE =
             List.of("socketFactory", "sslfactory", "authenticationPluginClassName");
 
-    /** Parameters that the driver sends at login itself, so that those of the options have no effect, and what to do. */
+    /** Parameters that the driver itself sends at login, so that the same in the options has no effect, and what to do. */
     private static final Map<String, String> DRIVERS_OWN = Map.of(
             "timezone", "it is the JVM's; change that, or use initSql",
             "datestyle", "it reads ISO only; leave it out",
@@ -121,7 +121,7 @@ final class DriverProperties {
         return PGProperty.forName(name) != null;
     }
 
-    /** Whether the name means something here: then it is no piece of a password, and a message may show it. */
+    /** Whether the name is known here. Then it is not a part of a password, and a message may show it. */
     static boolean isKnown(String name) {
         return isDriverProperty(name)
                 || RULES.containsKey(name.toLowerCase(Locale.ROOT))
@@ -137,7 +137,7 @@ final class DriverProperties {
     }
 
     /**
-     * Why a door refuses a property, as the part of a message behind the name; null if it takes the property.
+     * Why a door refuses a property, as the part of a message after the name. Null if it takes the property.
      *
      * @param isOpen whether a property that the driver does not know may be meant for foreign code
      * @param more names that the door knows besides the driver's
@@ -160,7 +160,7 @@ final class DriverProperties {
                         : "must be one of pgJDBC's, case included");
     }
 
-    /** Whether the driver gets a property that no door refused. The others have no effect, and the pool drops them. */
+    /** Whether the pool passes to the driver a property that no door refused. It drops the others, which have no effect. */
     static boolean isPassed(Door door, String name) {
         Rule rule = RULES.get(name.toLowerCase(Locale.ROOT));
         return (rule == null || rule.at(door) == null) && !RETIRED.contains(name) && !OtherDrivers.isKnown(name);
@@ -174,7 +174,7 @@ final class DriverProperties {
         return value.equalsIgnoreCase(without);
     }
 
-    /** Checks properties of one door and returns those that the driver gets; {@code where} begins the message. */
+    /** Checks properties of one door and returns those that the driver gets. The message begins with {@code where}. */
     static Map<String, String> check(Door door, String where, Map<String, String> properties) {
         boolean isOpen = isOpen(properties);
         Map<String, String> passed = new HashMap<>();
@@ -186,7 +186,7 @@ final class DriverProperties {
         return Map.copyOf(passed);
     }
 
-    /** The known name that the caller has probably meant: at most one letter in eight is wrong, and one more. */
+    /** The known name that the caller probably meant. It differs in one letter of eight at most, and one more. */
     static @Nullable String nearest(String name, Collection<String> more) {
         Set<String> known = new TreeSet<>(more);
         for (PGProperty property : PGProperty.values()) known.add(property.getName());
@@ -201,7 +201,7 @@ final class DriverProperties {
         return nearest;
     }
 
-    /** How many letters must be added, left out, replaced or swapped with the next; {@code most} stands for more. */
+    /** How many letters must be added, left out, replaced or swapped with the next one. A larger number is {@code most}. */
     private static int distance(String from, String to, int most) {
         if (Math.abs(from.length() - to.length()) >= most) return most;
         int[][] rows = new int[from.length() + 1][to.length() + 1];
@@ -223,7 +223,7 @@ final class DriverProperties {
         return rows[from.length()][to.length()];
     }
 
-    /** Refuses what would silently have no effect, above all TLS settings of which one part would not be checked. */
+    /** Refuses settings that would have no effect without a word, above all TLS settings that the driver would not check. */
     static void checkTogether(Map<String, String> given, Set<String> parameters, TlsMode tls) {
         for (String name : parameters) {
             String why = DRIVERS_OWN.get(name.toLowerCase(Locale.ROOT));
@@ -252,7 +252,7 @@ final class DriverProperties {
         }
         if (roots.equals("system") && tls != TlsMode.VERIFY_IDENTITY) {
             throw new IllegalArgumentException("sslrootcert: system wants tls " + TlsMode.VERIFY_IDENTITY + ", not "
-                    + tls + ": anybody can have a certificate that some public authority has signed");
+                    + tls + ", because anyone can get a certificate that a public authority has signed");
         }
         if (tls.compareTo(TlsMode.VERIFY_CA) < 0) {
             throw new IllegalArgumentException("sslrootcert: is not looked at with tls " + tls + "; use "

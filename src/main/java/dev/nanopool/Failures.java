@@ -20,11 +20,11 @@ import org.postgresql.util.PSQLException;
 import org.postgresql.util.ServerErrorMessage;
 
 /**
- * The one table of what a failure means for the session, and the names of the SQLStates that the pool uses. Pure functions,
- * without I/O.
+ * The one table of what a failure means for the session, and of the names of the SQLStates that the pool uses. Its functions are
+ * pure and do no I/O.
  */
 final class Failures {
-    /** Class 08: the connection itself. */
+    /** Class 08, which concerns the connection itself. */
     static final String CONNECTION_CLASS = "08";
 
     static final String CONNECTION_EXCEPTION = "08000";
@@ -55,7 +55,7 @@ final class Failures {
     static final String IDLE_SESSION_TIMEOUT = "57P05";
     static final String INTERNAL_ERROR = "XX000";
 
-    /** The states that the server sends with severity FATAL only, for a severity in a language that is not known here. */
+    /** The states that the server sends with severity FATAL only. They count if the severity is in an unknown language. */
     private static final Set<String> ENDS = Set.of(
             IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
             TRANSACTION_TIMEOUT,
@@ -69,41 +69,41 @@ final class Failures {
     private static final Set<String> TIMEOUTS =
             Set.of(IDLE_IN_TRANSACTION_SESSION_TIMEOUT, TRANSACTION_TIMEOUT, IDLE_SESSION_TIMEOUT);
 
-    /** The driver's code that writes and reads messages; in the rest of the driver, no message can be left unfinished. */
+    /** The driver's code that writes and reads messages. No other code of the driver can leave a message unfinished. */
     private static final String DRIVERS_PROTOCOL = "org.postgresql.core.v3.";
 
     private static final String DRIVERS_SURFACE = "org.postgresql.jdbc.";
     private static final String DRIVERS_TLS = "org.postgresql.ssl.";
 
-    /** As many frames as a stack trace has at most, if the JVM is not told otherwise; the rest is missing. */
+    /** How many frames a stack trace has at most, by the default of the JVM. The rest is missing. */
     private static final int WHOLE_TRACE = 1_024;
 
-    /** What a failure means; of several failures in one chain the last one of this order decides. */
+    /** What a failure means. Of several failures in one chain, the last one in this order decides. */
     enum Kind {
         /** The statement failed, or its arguments did. The session is sound. */
         STATEMENT,
         /**
-         * A cache of the session is stale for good: XX000, "cache lookup failed". The session is sound, and yet only a new one
+         * A cache of the session is stale for good (XX000, "cache lookup failed"). The session is sound, and yet only a new one
          * helps.
          */
         STALE_CACHE,
-        /** The server refuses to write (25006): the lease asked for it, or the server is a standby. */
+        /** The server refuses to write (25006), because the lease asked for it or the server is a standby. */
         READ_ONLY,
         /** A cancel has hit the statement (57014). The session is sound, and another cancel may be under way. */
         CANCELLED,
-        /** The driver or the caller's stream threw while a message was under way. Says nothing about the server. */
+        /** The driver or the caller's stream threw in the middle of a message. It says nothing about the server. */
         UNFINISHED,
-        /** An interrupt of the calling thread closed the socket. Says nothing about the server. */
+        /** An interrupt of the calling thread closed the socket. It says nothing about the server. */
         INTERRUPTED,
         /** The server has ended the session, or the network has. */
         LOST,
         /**
-         * The server has ended the session by a timeout of its own, which it named: the network's end, in the same chain, is
-         * its consequence. Says nothing about other sessions.
+         * The server has ended the session by a timeout of its own, which it named. The end of the network, in the same chain,
+         * is its consequence. It says nothing about other sessions.
          */
         SERVER_TIMEOUT;
 
-        /** Whether the connection must not be used any further. */
+        /** Whether no thread may use the connection again. */
         boolean endsSession() {
             return compareTo(UNFINISHED) >= 0;
         }
@@ -117,8 +117,9 @@ final class Failures {
     }
 
     /**
-     * Whether an attempt to connect failed for a reason that may pass by itself: refused, reset, timed out, an unknown host, a
-     * server that starts or stops or is full. Not so: credentials, an unknown database, TLS, a bad configuration.
+     * Whether an attempt to connect failed for a reason that may pass by itself. The connection may be refused, reset or timed
+     * out, the host may be unknown, or the server may start, stop or be full. Credentials, an unknown database, TLS and a bad
+     * configuration do not pass.
      */
     static boolean mayPass(Throwable thrown) {
         // What the supplier of the credentials throws comes as a plain SQLException.
@@ -127,7 +128,7 @@ final class Failures {
         String state = exception.getSQLState();
         if (state == null) return false;
         if (isOfTls(exception)) return false;
-        if (state.equals(CONNECTION_REJECTED)) return false; // by the driver: the server has no TLS, for example
+        if (state.equals(CONNECTION_REJECTED)) return false; // the driver says so if, for example, the server has no TLS
         return state.startsWith(CONNECTION_CLASS)
                 || state.equals(TOO_MANY_CONNECTIONS)
                 || state.equals(ADMIN_SHUTDOWN)
@@ -135,7 +136,7 @@ final class Failures {
                 || state.equals(CANNOT_CONNECT_NOW);
     }
 
-    /** Whether the two ends could not agree on TLS, unlike a network that failed meanwhile. */
+    /** Whether the two ends could not agree on TLS. A network that failed meanwhile is another case. */
     private static boolean isOfTls(SQLException exception) {
         StackTraceElement[] trace = exception.getStackTrace();
         boolean isOfTls = trace.length > 0 && trace[0].getClassName().startsWith(DRIVERS_TLS);
@@ -149,12 +150,12 @@ final class Failures {
     }
 
     /**
-     * What the failure means. The severity decides where the server has sent a message: FATAL and PANIC end the session,
-     * ERROR never does, whatever its class. Where there is no message of the server, the driver's class 08 ends the
-     * session. All failures of the chain count, causes and next exceptions.
+     * What the failure means. If the server has sent a message, its severity decides. FATAL and PANIC end the session, and ERROR
+     * never does, for any SQLState. If there is no message of the server, the driver's class 08 ends the session. All failures
+     * of the chain count, causes and next exceptions.
      *
      * @param thrown what the driver, the pool or the caller's own code threw
-     * @param speaking whether it was thrown by a call that speaks to the server
+     * @param speaking whether a call that speaks to the server threw it
      */
     static Kind kindOf(Throwable thrown, boolean speaking) {
         if (!(thrown instanceof SQLException)) {
@@ -190,7 +191,7 @@ final class Failures {
         };
     }
 
-    /** The severity comes in the language of {@code lc_messages}: where it is none of these, the state must do. */
+    /** The severity comes in the language of {@code lc_messages}. If it is an unknown word, the SQLState decides. */
     private static Kind kindOfMessage(ServerErrorMessage message, @Nullable String state) {
         String severity = message.getSeverity();
         boolean isEnd = "FATAL".equals(severity) || "PANIC".equals(severity);
@@ -206,7 +207,7 @@ final class Failures {
         };
     }
 
-    /** Messages of internal errors are not translated. */
+    /** Whether a cache is stale. The server does not translate messages of internal errors. */
     private static boolean isStaleCache(ServerErrorMessage message) {
         String text = message.getMessage();
         return text != null && text.contains("cache lookup failed");
@@ -217,7 +218,7 @@ final class Failures {
         return isOfACallersType(exception) ? Kind.STATEMENT : Kind.LOST;
     }
 
-    /** A class of the caller that fails to read its value comes as 08006 from the driver, with that failure as cause. */
+    /** Whether a class of the caller could not read its value. The driver reports that as 08006, with its failure as cause. */
     private static boolean isOfACallersType(SQLException exception) {
         Throwable cause = exception.getCause();
         if (cause == null || cause instanceof IOException || cause instanceof SQLException) return false;
@@ -226,8 +227,9 @@ final class Failures {
     }
 
     /**
-     * What a caller's object throws before the driver has begun a message, such as {@code PGobject.getValue}, leaves none
-     * unfinished. The trace shows it, if it is whole and of this call; when in doubt, the message is unfinished.
+     * Whether the failure may have left a message unfinished. A caller's object that throws before the driver has begun a
+     * message, such as {@code PGobject.getValue}, leaves none unfinished. The stack trace shows that, if it is complete and
+     * belongs to this call. In doubt the message is unfinished.
      */
     private static boolean mayLeaveAMessageUnfinished(Throwable thrown) {
         if (thrown instanceof Error) return true;

@@ -3,8 +3,8 @@ package dev.nanopool;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What becomes of a connection that a thread has in its hand: one table, without side effects. A set of facts is an int with
- * one bit for each {@link Fact}; the empty set is the usual one.
+ * Decides what becomes of a connection that a thread has in its hand. The table has no side effects. A set of facts is an int
+ * with one bit for each {@link Fact}. The usual set is empty.
  */
 enum Fate {
     REQUEUE,
@@ -12,9 +12,9 @@ enum Fate {
     RESET,
     CLOSE;
 
-    /** What may be true of a connection, the most important fact first: of those that are true, the first one decides. */
+    /** What may be true of a connection. The most important fact stands first, and the first fact that is true decides. */
     enum Fact {
-        // The lease has ended by force, or a thread is still inside it: no other fact can be read safely.
+        // The lease has ended by force, or a thread is still inside it, so no other fact can be read safely.
         CUT(CloseReason.CUT),
         ABORTED(CloseReason.ABORTED),
         BUSY(CloseReason.BUSY),
@@ -31,14 +31,14 @@ enum Fate {
         RESET_FAILED(CloseReason.RESET_FAILED),
         IRREVERSIBLE(CloseReason.IRREVERSIBLE),
         STALE_CACHE(CloseReason.STALE_CACHE),
-        // The session is sound, but the pool wants it no longer.
+        // The session is sound, but the pool does not want it.
         SUSPENDED(CloseReason.SUSPENDED),
         SURPLUS(CloseReason.RESIZED),
         RETIRED(CloseReason.RETIRED),
         OUTDATED(CloseReason.RETIRED),
         EXPIRED(CloseReason.MAX_LIFETIME),
         UNNEEDED(CloseReason.IDLE_TIMEOUT),
-        // The pool keeps it, and has something to do first.
+        // The pool keeps the session, but must do something first.
         CHANGED(RESET),
         SUSPECT(VALIDATE);
 
@@ -58,7 +58,7 @@ enum Fate {
         }
 
         /** This fact as a set of facts. */
-        @SuppressWarnings("EnumOrdinal") // the order is the table's, and nothing is stored
+        @SuppressWarnings("EnumOrdinal") // the order is the table, and no number is stored
         int bit() {
             return 1 << ordinal();
         }
@@ -67,12 +67,12 @@ enum Fate {
             return (facts & bit()) != 0;
         }
 
-        /** The fact that decides; {@code facts} is not empty. */
+        /** The fact that decides. The set {@code facts} is not empty. */
         static Fact first(int facts) {
             return ALL[Integer.numberOfTrailingZeros(facts)];
         }
 
-        /** Why the connection is closed; null if this fact does not close it. */
+        /** Why the pool closes the connection. Null if this fact does not close it. */
         @Nullable
         CloseReason reason() {
             return reason;

@@ -5,7 +5,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicLongArray;
 
 /**
- * Counts durations in buckets 1/16 of their value wide, so a percentile is right to 6 %. Thread-safe, never blocks.
+ * Counts durations in buckets that are 1/16 of their value wide, so a percentile is right to 6 %. Thread-safe, never blocks.
  */
 final class Histogram {
     private static final int BITS = 4; // 16 buckets for each power of two
@@ -17,7 +17,7 @@ final class Histogram {
         if (nanos > max.get()) max.accumulateAndGet(nanos, Math::max);
     }
 
-    /** The percentile of what was recorded and of {@code zeros} more values of zero. */
+    /** The percentile of the recorded durations and of {@code zeros} more durations of zero. */
     Duration percentile(double percent, long zeros) {
         long total = zeros;
         for (int i = 0; i < counts.length(); i++) total += counts.get(i);

@@ -9,15 +9,15 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.function.IntUnaryOperator;
 
 /**
- * The pool's one clock: a thread that answers callers whose deadline has passed, and looks after all connections once a
- * second. It does no I/O that could block, and waits for no lock that a lease may hold. A platform thread, so that a server
- * busy with virtual threads cannot hold it up.
+ * The one clock of the pool. Its thread answers callers whose deadline has passed, and inspects all connections once a second. It
+ * does no I/O that could block, and waits for no lock that a lease may hold. It is a platform thread, so that a server that is
+ * busy with virtual threads cannot delay it.
  */
 final class Housekeeper {
-    private static final long LINE_NANOS = Duration.ofMillis(5).toNanos(); // at least this between two looks
-    // How often the coarse clock is set while leases come and go.
+    private static final long LINE_NANOS = Duration.ofMillis(5).toNanos(); // at least this between two checks
+    // How often the housekeeper sets the coarse clock while leases come and go.
     private static final long TICK_NANOS = Duration.ofMillis(10).toNanos();
-    private static final long QUIET_NANOS = Duration.ofMillis(250).toNanos(); // at most this
+    private static final long QUIET_NANOS = Duration.ofMillis(250).toNanos(); // at most this between two checks
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
 
     private final PoolConfig config;
@@ -36,13 +36,13 @@ final class Housekeeper {
     private final Thread thread;
     private volatile boolean stopped;
 
-    // The housekeeper's own.
+    // Only the housekeeper reads and writes the fields below.
     private long sweptNanos;
     private long countedLeases; // when the clock was last slowed down or kept going
     private long countedLeasesNanos;
     private boolean isTicking;
-    private long countedNanos; // since when unneeded connections are counted
-    private int unneeded = Integer.MAX_VALUE; // idle all the time since then
+    private long countedNanos; // when the housekeeper began to count unneeded connections
+    private int unneeded = Integer.MAX_VALUE; // how many were idle all the time since then
 
     Housekeeper(
             PoolConfig config,
@@ -81,7 +81,7 @@ final class Housekeeper {
         threads.start(thread);
     }
 
-    /** Ends the thread. Does not wait for its end, which {@link PoolThreads#awaitEnd} does. */
+    /** Ends the thread, but does not wait for its end. {@link PoolThreads#awaitEnd} waits. */
     void stop() {
         stopped = true;
         alarm.ring();
@@ -118,7 +118,7 @@ final class Housekeeper {
         }
     }
 
-    /** Four times a second: whether leases come and go, and whether the machine has been asleep. */
+    /** Checks four times a second whether leases come and go, and whether the machine has been asleep. */
     private void keepTime(long now) {
         if (isTicking && now - countedLeasesNanos < QUIET_NANOS) return;
         long leases = 0;
@@ -134,7 +134,7 @@ final class Housekeeper {
         }
     }
 
-    /** Does what is due, without ever blocking. Answers when to look again, at the latest. */
+    /** Does what is due, and never blocks. Answers when to check again, at the latest. */
     private long doWhatIsDue(long now) {
         keepTime(now);
         long next = Math.min(now + (isTicking ? TICK_NANOS : QUIET_NANOS), queue.expire(now));
@@ -152,7 +152,7 @@ final class Housekeeper {
         return next;
     }
 
-    /** Refuses callers if the database has been down for too long. Answers when to look again. */
+    /** Refuses callers if the database has been down for too long. Answers when to check again. */
     private long attendToOutage(long now) {
         Outage outage = supply.outage();
         long next = outage.report(now);
@@ -164,7 +164,7 @@ final class Housekeeper {
         return Math.min(next, now + TICK_NANOS); // a caller may be on its way into the line
     }
 
-    /** Once a second: looks after all connections. */
+    /** Looks after all connections, once a second. */
     private void sweep(long now) {
         supply.adjust();
         sweptNanos = now;
@@ -175,13 +175,13 @@ final class Housekeeper {
         inspectIdle(now, idle -> surplus(idle, now));
     }
 
-    /** When another part of the pool has rung: looks at the idle connections before their time. */
+    /** Inspects the idle connections before their time, because another part of the pool has rung the alarm. */
     private void sweepEarly(long now) {
         supply.adjust();
         inspectIdle(now, idle -> 0);
     }
 
-    /** Looks at all idle connections. Takes them all out first, because one that is given back would be met again. */
+    /** Inspects all idle connections. Takes all of them out first, because it would meet a requeued one again. */
     private void inspectIdle(long now, IntUnaryOperator surplus) {
         var idle = new ArrayDeque<PhysicalConnection>(supply.size() + 1); // so that adding to it allocates nothing
         try (Checks.Inspection unused = checks.beginInspection()) {
@@ -205,8 +205,8 @@ final class Housekeeper {
     }
 
     /**
-     * How many idle connections are too many. Callers take turns at all of them, so none is idle for long: what counts is
-     * how many were idle all the time.
+     * How many idle connections are too many. Callers take turns at all of them, so no connection is idle for long. Therefore
+     * the housekeeper counts how many were idle all the time.
      */
     private int surplus(int idle, long now) {
         unneeded = Math.min(unneeded, idle);

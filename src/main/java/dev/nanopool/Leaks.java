@@ -4,8 +4,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Finds leases that will not end: one whose client no thread can reach is taken back, one that is merely suspicious is
- * reported once. For the housekeeper.
+ * Finds leases that will not end. It takes back a lease whose client no thread can reach, and only reports a suspect lease, once.
+ * For the housekeeper.
  */
 final class Leaks {
     private final long thresholdNanos;
@@ -18,7 +18,7 @@ final class Leaks {
         this.threads = threads;
     }
 
-    /** Looks at one connection. */
+    /** Inspects the lease of one connection. */
     void inspect(PhysicalConnection connection, long now) {
         Lease.Lasting lease = connection.lastingLease();
         if (lease == null) return;
@@ -28,9 +28,9 @@ final class Leaks {
         boolean isKnown = lease.isSuspected();
         if (!isForgotten && (isKnown || !findSuspicion(lease, now))) return;
         PoolExhaustedException.Holder holder = Stacks.holder(lease, stack(lease));
-        if (isForgotten ? !connection.end(lease, 0) : !connection.isLeasedBy(lease)) return; // it ended meanwhile
+        if (isForgotten ? !connection.end(lease, 0) : !connection.isLeasedBy(lease)) return; // the lease has ended meanwhile
         lease.suspect();
-        // On a thread of its own, because the housekeeper must not wait for a listener.
+        // Another thread calls the listener, because the housekeeper must not wait for it.
         threads.start("leak", () -> events.happened(new Event.Leaked(holder, isForgotten, isKnown)));
     }
 

@@ -4,8 +4,8 @@ import java.lang.ref.WeakReference;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A lease as the pool sees it. At first that is the client itself; a lease that lasts is a {@link Lasting}, so that a client
- * which its user has forgotten can be told from one in use. Most leases end before, and make one object only.
+ * A lease as the pool sees it. At first that is the client itself. The housekeeper replaces it by a {@link Lasting} if the lease
+ * lasts, so that the pool can tell a forgotten client from one in use. Most leases end before, and make one object only.
  */
 interface Lease {
     /** The thread that leased the connection. */
@@ -14,11 +14,11 @@ interface Lease {
     /** When the lease began, to within 0.1 s, or exactly. */
     long startNanos();
 
-    /** What the lease has done; null: nothing yet. */
+    /** What the lease has done. Null if it has done nothing yet. */
     @Nullable
     Usage usage();
 
-    /** The client; null: no thread can reach it. */
+    /** The client. Null if no thread can reach it. */
     @Nullable
     Client client();
 
@@ -27,7 +27,7 @@ interface Lease {
         return usage != null && usage.isBusy();
     }
 
-    /** Whether a thread other than the owner has used the client, and so may give it back. */
+    /** Whether a thread other than the owner has used the client, and so may close it. */
     default boolean isShared() {
         Usage usage = usage();
         return usage != null && usage.isShared();
@@ -78,7 +78,7 @@ interface Lease {
             return was;
         }
 
-        /** Whether it was reported as a suspected leak. For the housekeeper alone. */
+        /** Whether the pool has reported it as a suspected leak. For the housekeeper alone. */
         boolean isSuspected() {
             return suspected;
         }

@@ -17,16 +17,16 @@ interface Lender<C> {
     /** What executing this text may change in its session. */
     int changes(String sql, boolean standardStrings);
 
-    /** Where a lease that begins now is leased, if the pool traces leases; else null. */
+    /** The place that begins a lease now, if the pool traces leases; else null. */
     @Nullable
     Throwable trace();
 
     /**
-     * A lease has ended, and its connection is in the hand of the calling thread, which passes it on here. No I/O; throws
-     * nothing that a listener or a log handler throws. If this throws, the caller still has the connection.
+     * Takes over a connection from the hand of the calling thread, because its lease has ended. Does no I/O, and throws nothing
+     * that a listener or a log handler throws. If this throws, the caller still has the connection.
      *
-     * @param forced facts by which the lease was ended, as {@linkplain Fate.Fact#bit facts}; 0: the client was closed
-     * @return what is to be reported afterwards; null: nothing
+     * @param forced the {@linkplain Fate.Fact#bit facts} that ended the lease; 0 if the client was closed
+     * @return the report that the caller runs afterwards; null if there is none
      */
     @Nullable
     Runnable ended(C connection, Lease lease, int forced);

@@ -9,7 +9,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
-/** The driver's statements that a lease has open and that its end closes. Thread-safe, because threads may share a client. */
+/** The driver's statements that a lease has open. The end of the lease closes them. Thread-safe, as threads may share a client. */
 final class OpenStatements {
     private static final VarHandle ONE;
     private static final VarHandle MORE;
@@ -50,7 +50,7 @@ final class OpenStatements {
         if (others != null) others.remove(statement);
     }
 
-    /** Closes what is still open. */
+    /** Closes all statements that are still open. */
     void close(Consumer<Throwable> failed) {
         Statement last = one;
         if (last != null && ONE.compareAndSet(this, last, null)) close(last, failed);

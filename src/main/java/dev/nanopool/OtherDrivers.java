@@ -10,12 +10,12 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.PGProperty;
 
-/** The tuning recipes of other databases' drivers, which people copy from one pool's configuration to another. */
+/** The tuning properties of other databases' drivers, which configurations copy from pool to pool. */
 final class OtherDrivers {
-    /** By lower-case names: the property of pgJDBC that does the same, or why there is none. */
+    /** The property of pgJDBC that does the same, or why there is none. The keys are in lower case. */
     private static final Map<String, String> COUNTERPARTS = new HashMap<>();
 
-    /** Properties that protect a connection unless they are off, and the mode that replaces them. */
+    /** Properties that protect a connection unless they are off, with the mode that replaces them. */
     private static final Map<String, String> PROTECTING = Map.of(
             "usessl", "sslmode=require",
             "requiressl", "sslmode=require",
@@ -117,7 +117,7 @@ final class OtherDrivers {
         return PGProperty.forName(name) == null && COUNTERPARTS.containsKey(name.toLowerCase(Locale.ROOT));
     }
 
-    /** Refuses what was meant to protect the connection, and would not. */
+    /** Why the pool refuses a property that should protect the connection and would not. Null if it takes the property. */
     static @Nullable String refusal(String name, String value) {
         String mode = PROTECTING.get(name.toLowerCase(Locale.ROOT));
         if (mode == null || OFF.contains(value.toLowerCase(Locale.ROOT))) return null;
@@ -125,7 +125,7 @@ final class OtherDrivers {
                 + TlsMode.of(mode.substring(mode.indexOf('=') + 1)) + " as the TLS mode";
     }
 
-    /** What the log says of such properties; null if there are none. */
+    /** The line of the log about such properties. Null if there are none. */
     static @Nullable String warning(Collection<String> names) {
         String ignored = new TreeSet<>(names)
                 .stream()

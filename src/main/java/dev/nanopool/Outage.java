@@ -13,9 +13,9 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The time in which the database lets no connection in. It begins with the first attempt that fails for a reason which may
- * pass, and ends with the first attempt that succeeds. Callers wait through it until it is declared. From then on the pool
- * refuses them at once, while one permit goes on probing. Thread-safe, never blocks.
+ * The time in which the database accepts no connection. It begins with the first attempt that fails for a reason which may pass,
+ * and ends with the first attempt that succeeds. Callers wait through it until it is declared. From then on the pool refuses
+ * them at once, while one permit goes on probing. Thread-safe, never blocks.
  */
 final class Outage {
     private static final long FIRST_NANOS = Duration.ofSeconds(5).toNanos(); // in which the pool probes often
@@ -27,7 +27,7 @@ final class Outage {
     private final Events events;
     private final Alarm alarm;
     private final AtomicReference<@Nullable Current> current = new AtomicReference<>();
-    private volatile @Nullable Current past; // the latest that has ended
+    private volatile @Nullable Current past; // the latest outage that has ended
     private final AtomicReference<@Nullable Permit> prober = new AtomicReference<>();
     private final AtomicLong succeededNanos = new AtomicLong(); // when the latest attempt succeeded
     private final Queue<Warning> warnings = new ConcurrentLinkedQueue<>(); // that an outage may explain
@@ -56,9 +56,7 @@ final class Outage {
 
     // The beginning and the end
 
-    /**
-     * An attempt that began at that time has failed, for a reason that may pass.
-     */
+    /** Begins an outage, because an attempt that began at that time has failed for a reason that may pass. */
     void begin(Throwable cause, long sinceNanos) {
         if (hasSucceededSince(sinceNanos)) return;
         if (!current.compareAndSet(null, new Current(cause, sinceNanos))) return;
@@ -67,24 +65,24 @@ final class Outage {
         alarm.ring(); // the housekeeper declares it in time
     }
 
-    /** Whether an attempt has succeeded since then, so that one that began then and failed says nothing of today. */
+    /** Whether an attempt has succeeded since then. If so, an attempt that began then and failed says nothing about now. */
     boolean hasSucceededSince(long nanos) {
         return nanos < succeededNanos.get();
     }
 
-    /** An attempt has succeeded. Answers whether it ended an outage. */
+    /** Records that an attempt has succeeded. Answers whether it ended an outage. */
     boolean end() {
         succeededNanos.accumulateAndGet(Clock.nanoTime(), Math::max);
         Current ended = current.get();
         if (ended == null) return false;
         ended.endedNanos = Clock.nanoTime();
-        past = ended; // THEN it is over, so that a refused caller finds it in one of the two
+        past = ended; // THEN it is over, so that a refused caller finds it in one of the two fields
         if (!current.compareAndSet(ended, null)) return false;
         events.happened(new Event.OutageEnded(Clock.nanoTime() - ended.sinceNanos, ended.refused.get()));
         return true;
     }
 
-    /** No permit can probe any longer, so that its end cannot be seen. */
+    /** Forgets the outage, because no permit can probe, so that the pool cannot see its end. */
     void forget() {
         Current forgotten = current.getAndSet(null);
         if (forgotten != null) events.happened(new Event.OutageForgotten(Clock.nanoTime() - forgotten.sinceNanos));
@@ -94,15 +92,15 @@ final class Outage {
         return current.get() != null;
     }
 
-    /** How long it has lasted; -1: there is none. */
+    /** How long the outage has lasted, in nanoseconds. -1 if there is none. */
     long nanos() {
         Current now = current.get();
         return now == null ? -1 : Clock.nanoTime() - now.sinceNanos;
     }
 
-    /** As {@link #nanos}, for a caller that came at that time and was refused: the outage may have ended meanwhile. */
+    /** As {@link #nanos}, for a refused caller that came at that time, because the outage may have ended meanwhile. */
     long nanosFor(long cameNanos) {
-        long nanos = nanos(); // THEN look at the past one
+        long nanos = nanos(); // THEN read the past one
         Current ended = past;
         if (nanos >= 0 || ended == null || ended.endedNanos < cameNanos) return nanos;
         return ended.endedNanos - ended.sinceNanos;
@@ -120,13 +118,13 @@ final class Outage {
         return true;
     }
 
-    /** When it will be declared; the end of time if there is none, or if it is declared. */
+    /** When the outage will be declared. The end of time if there is none, or if it is declared. */
     long declaredNanos() {
         Current now = current.get();
         return now == null || now.declared.get() ? Long.MAX_VALUE : now.sinceNanos + patienceNanos;
     }
 
-    /** A caller was refused because of it. */
+    /** Counts a caller that the pool refused because of the outage. */
     void refused() {
         Current now = current.get();
         if (now != null) now.refused.incrementAndGet();
@@ -143,12 +141,12 @@ final class Outage {
         return prober.get() != null;
     }
 
-    /** That permit probes no longer. Answers whether it did. */
+    /** Ends the probing of that permit. Answers whether it was the one that probed. */
     boolean leaveProbing(Permit permit) {
         return prober.compareAndSet(permit, null);
     }
 
-    /** How long the prober waits before it tries again: from 10 ms on, half of the outage's age, with jitter. */
+    /** How long the prober waits before it tries again, which is half of the outage's age, with jitter, and 10 ms or more. */
     long pauseNanos() {
         return pauseNanos(nanos(), ThreadLocalRandom.current().nextDouble());
     }
@@ -161,14 +159,14 @@ final class Outage {
 
     // The log
 
-    /** Reports what an outage would explain, unless an outage is on or begins at once. */
+    /** Keeps a warning that an outage would explain, unless an outage is on. */
     void warn(Event event) {
         if (!isOn()) warnings.add(new Warning(event, Clock.nanoTime()));
     }
 
-    /** Reports what no outage has explained. For the housekeeper. Answers when to look again. */
+    /** Reports the warnings that no outage has explained. Answers when to check again. For the housekeeper. */
     long report(long nowNanos) {
-        if (isOn()) warnings.clear(); // one may have come in the moment of the beginning
+        if (isOn()) warnings.clear(); // a warning may have come just when the outage began
         for (Warning next = warnings.peek(); next != null; next = warnings.peek()) {
             if (nowNanos - next.nanos < GRACE_NANOS) return next.nanos + GRACE_NANOS;
             if (warnings.remove(next)) events.happened(next.event);

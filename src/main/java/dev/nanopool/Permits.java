@@ -16,9 +16,9 @@ final class Permits {
     }
 
     /**
-     * The right to hold one connection, in the hand of a thread that has no connection for it. Used exactly once: it goes with
-     * a new connection, back to the queue, or out of circulation. A permit that its thread has not used is
-     * <em>abandoned</em>, and the housekeeper takes it over.
+     * The right to hold one connection, in the hand of a thread that has no connection for it. The thread uses it exactly once.
+     * Then the permit goes with a new connection, back to the queue, or out of circulation. A permit that its thread has not
+     * used is <em>abandoned</em>, and the housekeeper takes it over.
      */
     static final class Permit extends AtomicReference<State> implements AutoCloseable {
         private static final long serialVersionUID = 1;
@@ -31,7 +31,7 @@ final class Permits {
             return get() == State.USED;
         }
 
-        /** Abandons the permit if it was not used. */
+        /** Abandons the permit if no thread has used it. */
         @Override
         public void close() {
             compareAndSet(State.IN_HAND, State.ABANDONED);
@@ -44,10 +44,10 @@ final class Permits {
         return permit;
     }
 
-    /** To be called in the moment in which the permit passes on. */
+    /** Uses the permit. The thread calls this when it passes the permit on. */
     void use(Permit permit) {
         if (!permit.compareAndSet(State.IN_HAND, State.USED)) {
-            throw new IllegalStateException("bug: a permit is " + permit.get() + ", and is used");
+            throw new IllegalStateException("bug: a permit is " + permit.get() + " when a thread uses it");
         }
         inHand.remove(permit);
     }
@@ -56,7 +56,7 @@ final class Permits {
         return (int) inHand.stream().filter(permit -> !permit.isUsed()).count();
     }
 
-    /** Takes each abandoned permit in hand, and passes it on. */
+    /** Takes each abandoned permit in hand, and passes it to {@code next}. */
     void recover(Consumer<Permit> next) {
         inHand.removeIf(Permit::isUsed);
         for (Permit permit : inHand) {

@@ -8,28 +8,22 @@ import java.util.concurrent.ThreadLocalRandom;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The life of a connection:
+ * A connection and its life. The description of the package shows its states and edges in a picture.
  *
- * <pre>
- * OPENING -> IDLE -> LEASED -> IDLE -> SERVICED -> IDLE ... -> CLOSING -> CLOSED
- * </pre>
- *
- * Each edge is a method; an edge that is not allowed is a bug of the pool. IDLE means: no lease, and no task of the pool. Such
- * a connection is in the queue, or in the hand of the one thread that took it out of the queue, ended its lease or has just
- * opened it. That thread gives it on, or it <em>abandons</em> the connection when anything is thrown, and the housekeeper
+ * <p>Each edge is a method. An edge that is not allowed is a bug of the pool. An IDLE connection has no lease and no task of the
+ * pool. It is in the queue, or in the hand of the one thread that took it out of the queue, ended its lease or has just opened
+ * it. That thread passes it on. If anything is thrown first, the thread <em>abandons</em> the connection, and the housekeeper
  * recovers it.
  */
 final class PhysicalConnection {
-    // life: a State, or the Lease in the state LEASED. Only the thread that has the connection in its hand leaves IDLE,
-    //       only its task leaves SERVICED and CLOSING. Several threads may try to end a lease (its client, a leak, a
-    // cut):
-    //       the compare-and-set in endLease decides.
-    // leases, idleNanos, answeredNanos: written by the thread that has the connection in its hand or its task; read by
-    // all,
-    //       perhaps a moment late.
-    // retired: set by any thread, never cleared. abandoned: set by the thread that lost hold of it, cleared by the
-    //       housekeeper.
-    // closeReason, leaving: written before CLOSING by the thread that has the connection in its hand.
+    // life: a State, or the Lease in the state LEASED. Only the thread that has the connection in its hand leaves IDLE.
+    //   Only the task of the pool leaves SERVICED and CLOSING. Several threads may try to end a lease (its client, a
+    //   leak, a cut), and the compare-and-set in leasedToIdle decides which of them does.
+    // leases, idleNanos, answeredNanos: the thread that has the connection in its hand, or its task, writes them. All
+    //   threads read them, perhaps a moment late.
+    // retired: any thread sets it, and no thread clears it.
+    // abandoned: the thread that lost hold of the connection sets it, and the housekeeper clears it.
+    // closeReason, leaving: the thread that has the connection in its hand writes them before CLOSING.
     private static final VarHandle LIFE;
 
     static {
@@ -62,8 +56,8 @@ final class PhysicalConnection {
     private long answeredNanos;
     private volatile boolean retired;
     /**
-     * Set by a thread that cannot go on with the connection in its hand; the housekeeper recovers the connection. Set by a
-     * mere write, because after an error there may be neither stack nor memory for a call.
+     * A thread sets this when it cannot go on with the connection in its hand, and the housekeeper recovers the connection. A
+     * mere write sets it, because after an error there may be neither stack nor memory for a call.
      */
     volatile boolean abandoned;
 
@@ -88,7 +82,7 @@ final class PhysicalConnection {
         this.generation = generation;
     }
 
-    /** 75 to 100 % of a lifetime, so that connections that were opened together do not all go together. */
+    /** Returns 75 to 100 % of a lifetime, so that the pool does not replace all connections at once that it opened at once. */
     static long jittered(Duration lifetime, double random) {
         return (long) (lifetime.toNanos() * (0.75 + 0.25 * random));
     }
@@ -99,14 +93,14 @@ final class PhysicalConnection {
         edge(State.OPENING, State.IDLE);
     }
 
-    /** The lease begins. */
+    /** Begins the lease. */
     void idleToLeased(Lease lease) {
         if (life != State.IDLE) throw bug(State.LEASED);
         leases++;
         LIFE.setRelease(this, lease);
     }
 
-    /** The lease ends, and its connection is in the hand of the calling thread. False: another thread has ended it. */
+    /** Ends the lease, so that the calling thread has the connection in its hand. False if another thread has ended it. */
     boolean leasedToIdle(Lease ended) {
         for (Object now = LIFE.getVolatile(this); isLease(now, ended); now = LIFE.getVolatile(this)) {
             if (LIFE.compareAndSet(this, now, State.IDLE)) return true; // else the housekeeper made it a Lasting
@@ -114,7 +108,7 @@ final class PhysicalConnection {
         return false;
     }
 
-    /** Ends the lease and passes the connection on. False: another thread has ended the lease. */
+    /** Ends the lease and passes the connection on. False if another thread has ended the lease. */
     boolean end(Lease lease, int forced) {
         if (!leasedToIdle(lease)) return false;
         Runnable report;
@@ -158,7 +152,7 @@ final class PhysicalConnection {
                 "bug: backend " + session.backendPid() + " must not go from " + state() + " to " + to);
     }
 
-    // What the state tells
+    // What the state says
 
     State state() {
         Object now = LIFE.getVolatile(this);
@@ -171,7 +165,7 @@ final class PhysicalConnection {
         return LIFE.getVolatile(this) instanceof Lease lease ? lease : null;
     }
 
-    /** Whether that lease goes on. */
+    /** Whether that lease has not ended. */
     boolean isLeasedBy(Lease lease) {
         return isLease(LIFE.getVolatile(this), lease);
     }
@@ -183,7 +177,7 @@ final class PhysicalConnection {
         return life instanceof Lease.Lasting lasting && lease instanceof Client client && lasting.refersTo(client);
     }
 
-    /** The lease, from now on without keeping its client from the garbage collector. Null: there is none. */
+    /** Returns the lease, which from now on does not keep its client from the garbage collector. Null if there is none. */
     Lease.@Nullable Lasting lastingLease() {
         Object now = LIFE.getVolatile(this);
         if (now instanceof Lease.Lasting lasting) return lasting;
@@ -198,7 +192,7 @@ final class PhysicalConnection {
         return session;
     }
 
-    /** What its leases come back to. */
+    /** The part of the pool that takes the connection over when a lease ends. */
     Lender<PhysicalConnection> lender() {
         return lender;
     }
@@ -207,22 +201,22 @@ final class PhysicalConnection {
         return leases;
     }
 
-    /** Since when no lease has used it, to within 0.1 s. */
+    /** When the last lease ended, to within 0.1 s. */
     long idleNanos() {
         return idleNanos;
     }
 
-    /** The lease that has just ended was in use until now. */
+    /** Records when the lease ended that has just ended. */
     void usedUntil(long nowNanos) {
         idleNanos = nowNanos;
     }
 
-    /** When the server last answered the pool itself. */
+    /** When the server last answered a question of the pool. */
     long answeredNanos() {
         return answeredNanos;
     }
 
-    /** The server has answered the pool itself. */
+    /** Records that the server has answered a question of the pool. */
     void answered(long nowNanos) {
         answeredNanos = nowNanos;
         idleNanos = nowNanos;
@@ -236,7 +230,7 @@ final class PhysicalConnection {
         return Duration.ofNanos(openedNanos - beganNanos);
     }
 
-    /** From when on it is replaced, if no caller waits. */
+    /** From this time on the pool replaces the connection when no caller waits. */
     long expiresNanos() {
         return expiresNanos;
     }
@@ -249,22 +243,22 @@ final class PhysicalConnection {
         return retired;
     }
 
-    /** The connection is replaced when it comes back. */
+    /** Marks the connection, so that the pool replaces it when its lease ends. */
     void retire() {
         retired = true;
     }
 
-    /** The housekeeper takes the connection in its hand. */
+    /** Records that the housekeeper has the connection in its hand. */
     void recovered() {
         abandoned = false;
     }
 
-    /** Why it is closed; in the states CLOSING and CLOSED. */
+    /** Why the pool closes the connection. Only in the states CLOSING and CLOSED. */
     CloseReason closeReason() {
         return Objects.requireNonNull(closeReason);
     }
 
-    /** Whether its permit leaves circulation with it; in the states CLOSING and CLOSED. */
+    /** Whether the permit leaves circulation with the connection. Only in the states CLOSING and CLOSED. */
     boolean isLeaving() {
         return leaving;
     }

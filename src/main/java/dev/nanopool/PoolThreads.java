@@ -9,28 +9,28 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The pool's own threads. They inherit nothing of the thread that starts them, because that may be any caller's. Thread-safe.
+ * The pool's own threads. They inherit nothing from the thread that starts them, because that may be a caller's. Thread-safe.
  */
 final class PoolThreads {
-    // A virtual thread that has not begun for that long has no carrier.
+    // A virtual thread that has not begun after this time has no carrier.
     private static final long CARRIER_NANOS = Duration.ofMillis(50).toNanos();
 
-    private volatile @Nullable Thread initialiser; // of the class that makes the pool, until it has ended
+    private volatile @Nullable Thread initialiser; // initialises the class that makes the pool; null once that has ended
 
     private final String pool;
     private final Events events;
-    // A thread is registered before it starts. It leaves as its last act; a platform thread is also visible until it
-    // has terminated, so the next thread to start removes it.
-    private final Map<Thread, Runnable> running = new ConcurrentHashMap<>(); // with its Task, if it is virtual
+    // A thread is registered before it starts. A virtual thread removes itself as its last act. A platform thread stays
+    // visible until it has terminated, so the next thread that starts removes it.
+    private final Map<Thread, Runnable> running = new ConcurrentHashMap<>(); // a virtual thread with its Task
 
-    /** What a virtual thread runs, or a platform thread in its stead. The first of them that begins is the value. */
+    /** What a virtual thread runs, or a platform thread instead. The value is the first of them that begins. */
     private final class Task extends AtomicReference<@Nullable Thread> implements Runnable {
         private static final long serialVersionUID = 1;
 
         private final String what;
         private final transient Runnable body;
         private final long startedNanos = Clock.nanoTime();
-        private boolean isRescued; // the housekeeper's
+        private boolean isRescued; // only the housekeeper uses it
 
         Task(String what, Runnable body) {
             this.what = what;
@@ -54,7 +54,7 @@ final class PoolThreads {
             isRescued = true;
         }
 
-        /** Whether that thread has lost the task to another one, so that it only has to end. */
+        /** Whether another thread runs the task, so that this thread only has to end. */
         boolean isLostTo(Thread thread) {
             Thread runner = get();
             return runner != null && runner != thread;
@@ -68,8 +68,8 @@ final class PoolThreads {
     }
 
     /**
-     * Starts a task on a virtual thread, which ends with it; on a platform thread while the class is initialised that made the
-     * pool. If this throws, the task does not run.
+     * Starts a task on a virtual thread, which ends with the task. While the class is initialised that made the pool, it starts
+     * the task on a platform thread. If this throws, the task does not run.
      */
     void start(String what, Runnable body) {
         StackReserve.requireMuch();
@@ -96,7 +96,7 @@ final class PoolThreads {
         return false;
     }
 
-    /** Whether a class is being initialised by that thread. */
+    /** Whether that thread initialises a class. */
     static boolean isInitialising(Thread thread) {
         for (StackTraceElement frame : thread.getStackTrace()) {
             if (frame.getMethodName().equals("<clinit>")) return true;
@@ -146,14 +146,14 @@ final class PoolThreads {
         }
     }
 
-    /** The end of the pool does not wait for that thread. */
+    /** Forgets that thread, so that the end of the pool does not wait for it. */
     void leaveBehind(Thread thread) {
         running.remove(thread);
     }
 
     /**
-     * Waits until every thread of the pool has ended, and those that they start meanwhile; the calling thread may be one of
-     * them. An interrupt does not end this waiting, because it is bounded; the flag is set at the end.
+     * Waits until every thread of the pool has ended, those included that start meanwhile. The calling thread may be one of
+     * them. An interrupt does not end this waiting, because it is bounded. The method sets the interrupt flag at the end.
      *
      * @return a thread that still runs when the patience is over; null if there is none
      */
@@ -166,7 +166,7 @@ final class PoolThreads {
             rescue(Clock.nanoTime()); // the housekeeper may have ended
             try {
                 if (other.getState() == Thread.State.NEW)
-                    LockSupport.parkNanos(this, 1_000_000); // cannot be joined yet
+                    LockSupport.parkNanos(this, 1_000_000); // no thread can join it yet
                 else other.join(Duration.ofMillis(10));
             } catch (InterruptedException e) {
                 interrupted = true;

@@ -3,13 +3,13 @@ package dev.nanopool;
 import java.util.Locale;
 import org.postgresql.core.BaseConnection;
 
-/** The servers that a pool's connections may belong to, by {@code target_session_attrs}: checked as long as they live. */
+/** The servers that a pool's connections may belong to, by {@code target_session_attrs}. The pool checks it all the time. */
 enum ServerRole {
     ANY,
     PRIMARY,
     STANDBY;
 
-    /** What the driver's {@code targetServerType} demands; a preference demands nothing. */
+    /** The role that the driver's {@code targetServerType} demands. A preference demands none. */
     static ServerRole of(String targetServerType) {
         return switch (targetServerType.toLowerCase(Locale.ROOT)) {
             case "primary", "master" -> PRIMARY;
@@ -18,7 +18,7 @@ enum ServerRole {
         };
     }
 
-    /** By what the server reported last, at no round trip; servers before PostgreSQL 14 report nothing. */
+    /** Whether the server has this role by its last report, without a round trip. Before PostgreSQL 14 servers report none. */
     boolean isReportedBy(BaseConnection connection) {
         return this == ANY || !(this == PRIMARY ? "on" : "off").equals(connection.getParameterStatus("in_hot_standby"));
     }

@@ -21,9 +21,9 @@ import org.postgresql.jdbc.TypeInfoCache;
 import org.postgresql.util.PGobject;
 
 /**
- * What a lease changed in its session, and the one statement that undoes it: afterwards the session is as it was when the
- * pool opened it, by whatever means it had been set up. Several threads may add changes at the same time; all else belongs
- * to the thread that holds the connection.
+ * Records what a lease changed in its session, and undoes it by one statement. Afterwards the session is as it was when the pool
+ * opened it, by whatever means it was set up. Several threads may add changes at the same time. Everything else belongs to the
+ * thread that has the connection in its hand.
  */
 final class SessionState {
     private static final int IN_DRIVER = Change.ISOLATION.bit() - 1; // all before ISOLATION
@@ -32,7 +32,7 @@ final class SessionState {
     /** The driver's read-only mode, where the driver keeps it in the server. */
     private static final int READ_ONLY_IN_SERVER = 1 << 30;
 
-    /** Reported parameters that are not the session's own to set. */
+    /** Reported parameters that the session itself cannot set. */
     private static final Set<String> GIVEN =
             Set.of("server_version", "server_encoding", "integer_datetimes", "in_hot_standby");
 
@@ -41,7 +41,7 @@ final class SessionState {
     private static final String DEFAULT_READ_ONLY = "default_transaction_read_only";
     private static final String STANDARD_STRINGS = "standard_conforming_strings";
 
-    /** Ends what PREPARE made in SQL text, and leaves the driver's prepared statements alone. */
+    /** Removes the statements that PREPARE in SQL text made, and keeps the driver's own prepared statements. */
     private static final String DEALLOCATE = """
             DO $$DECLARE s name; BEGIN
             FOR s IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql
@@ -50,10 +50,10 @@ final class SessionState {
     private final BaseConnection connection;
     private final ResetMode mode;
     private final boolean readOnlyInServer; // the driver keeps setReadOnly in the server
-    private final String setUp; // SQL that makes of a session that was reset what it was when it was opened; or empty
+    private final String setUp; // SQL that makes a session, after its reset, as it was when it was opened; or empty
     private final AtomicInteger changes = new AtomicInteger();
 
-    // As they were when the connection was opened.
+    // The values that the driver had when the connection was opened.
     private final int networkTimeout;
     private final boolean readOnly;
     private final int prepareThreshold;
@@ -67,8 +67,8 @@ final class SessionState {
 
     private String[] values = {};
 
-    private boolean isTextUncertain; // backslashes in strings: what SQL text changes cannot be told from it
-    private boolean isPlpgsqlDenied; // no DO: the login role may not use it
+    private boolean isTextUncertain; // with backslashes in strings, SQL text does not show what it changes
+    private boolean isPlpgsqlDenied; // the login role may not use DO
     private boolean used; // SQL was sent since the last reset
     private @Nullable String opener; // the last SQL text that was sent outside of a transaction
     private volatile boolean irreversible;
@@ -91,13 +91,13 @@ final class SessionState {
 
     private static final int NOT_KNOWN = Connection.TRANSACTION_NONE;
 
-    /** The isolation level that the session had when it was opened, once it has been asked. Survives leases. */
+    /** The isolation level that the session had when it was opened, once a lease has asked for it. It survives leases. */
     private int isolation = NOT_KNOWN;
 
     /** The level that this lease has set by JDBC. */
     private int isolationNow = NOT_KNOWN;
 
-    /** What {@code current_schema()} is, as long as this lease has sent no SQL. */
+    /** The value of {@code current_schema()}, as long as this lease has sent no SQL. */
     private @Nullable String schema;
 
     SessionState(BaseConnection connection, ResetMode mode, boolean readOnlyInServer, String setUp)
@@ -116,7 +116,7 @@ final class SessionState {
         rememberReports();
     }
 
-    /** What the server reports from now on otherwise is a change. */
+    /** Remembers the reports. From now on every other report is a change. */
     private void rememberReports() {
         reported = new HashMap<>(connection.getParameterStatuses());
         values = connection.getParameterStatuses().values().toArray(String[]::new);
@@ -124,11 +124,11 @@ final class SessionState {
     }
 
     /**
-     * The SQL that repeats after a reset what the pool and the driver did after the login, in their order.
+     * Returns the SQL that repeats after a reset, in the same order, what the driver and the pool did after the login.
      *
      * @param applicationName the name that the driver set by SQL; null if it was in the startup packet
      * @param isReadOnly whether the driver made the session read-only by SQL
-     * @param initSql the user's own
+     * @param initSql the user's own SQL; null if there is none
      */
     static String setUp(
             BaseConnection connection, @Nullable String applicationName, boolean isReadOnly, @Nullable String initSql)
@@ -144,7 +144,7 @@ final class SessionState {
         return sql.toString();
     }
 
-    /** Fails if the set-up has left a transaction open: the first lease would run in it. */
+    /** Throws if the set-up has left a transaction open, because the first lease would run in it. */
     static void checkSetUp(BaseConnection connection) throws SQLException {
         if (connection.getTransactionState() == TransactionState.IDLE) return;
         throw new SQLException(
@@ -157,23 +157,23 @@ final class SessionState {
     }
 
     /**
-     * The lease is about to register a class for a type of the server.
+     * Records that the lease is about to register a class for a type of the server.
      *
-     * @param before the class that the type has; null: none
+     * @param before the class that the type has; null if it has none
      */
     void registering(String type, @Nullable Class<? extends PGobject> before) {
-        // The driver cannot forget a type. One that it does not know has a PGobject as its value, registered or not.
+        // The driver cannot forget a type. A type that it does not know has a PGobject as its value, registered or not.
         if (before == null && CoreTypes.NAMES.contains(type)) irreversible();
         types.putIfAbsent(type, before == null ? PGobject.class : before);
         changed(Change.DRIVER);
     }
 
-    /** Something that no statement undoes: the connection is to be replaced. */
+    /** Records a change that no statement undoes, so that the pool replaces the connection. */
     void irreversible() {
         irreversible = true;
     }
 
-    /** SQL text is about to be sent that can leave these changes behind. */
+    /** Records that the lease is about to send SQL text which can leave these changes behind. */
     void sent(String sql, int possibleChanges) {
         used = true;
         if (possibleChanges != 0) add(possibleChanges);
@@ -185,7 +185,7 @@ final class SessionState {
         if ((changes.get() & bits) != bits) changes.getAndUpdate(old -> old | bits);
     }
 
-    /** No transaction is open, by the driver's status, which sees a BEGIN in SQL text, too. A field read. */
+    /** Whether no transaction is open, by the driver's status, which also sees a BEGIN in SQL text. Reads a field. */
     boolean isIdle() {
         return connection.getTransactionState() == TransactionState.IDLE;
     }
@@ -194,7 +194,7 @@ final class SessionState {
         return connection.getTransactionState() == TransactionState.FAILED;
     }
 
-    /** The lease has got an object of the driver, with which another thread may still work. */
+    /** Whether the lease has got an object of the driver, with which another thread may still work. */
     boolean isUnwrapped() {
         return (changes.get() & Change.UNWRAPPED.bit()) != 0;
     }
@@ -209,7 +209,7 @@ final class SessionState {
         return opener;
     }
 
-    /** Undoes what can be undone without the server. False: the rest takes a round trip, by {@link #reset}. */
+    /** Undoes local changes. False if the server must undo the others, in a round trip, by {@link #reset}. */
     boolean resetLocally() throws SQLException {
         if (!used && changes.get() == 0) {
             if (schema != null) schema = null;
@@ -222,7 +222,7 @@ final class SessionState {
         return true;
     }
 
-    /** Undoes everything: a rollback if a transaction is open, and one more round trip. */
+    /** Undoes everything, by a rollback if a transaction is open, and by one more round trip. */
     void reset() throws SQLException {
         rollback();
         resetDriver(changes.get());
@@ -248,7 +248,7 @@ final class SessionState {
 
     private void rollback() throws SQLException {
         if (isIdle()) return;
-        if (connection.getAutoCommit()) connection.setAutoCommit(false); // else the driver refuses
+        if (connection.getAutoCommit()) connection.setAutoCommit(false); // else the driver refuses the rollback
         connection.rollback();
     }
 
@@ -276,14 +276,14 @@ final class SessionState {
                 && (Failures.INSUFFICIENT_PRIVILEGE.equals(state) || Failures.UNDEFINED_OBJECT.equals(state));
     }
 
-    /** The changes, those included that only the server's reports show, without those that are known to be back. */
+    /** The changes, with those that only the server's reports show, and without those that were set back. */
     private int changesInServer() {
         int found = changes.get();
         if (mode == ResetMode.NONE) return found & IN_DRIVER;
         boolean isUnknown = (found & (Change.UNKNOWN.bit() | Change.UNWRAPPED.bit())) != 0;
         if (mode == ResetMode.ALWAYS || isTextUncertain || isUnknown) return found | EVERYTHING;
         if (isolationNow != NOT_KNOWN && isolationNow == isolation) found &= ~Change.ISOLATION.bit();
-        // The server reports these, so that the reports alone say whether they have changed.
+        // The server reports these parameters, so that the reports alone say whether they have changed.
         if (reported.containsKey(APPLICATION_NAME)) found &= ~Change.CLIENT_INFO.bit();
         if (reported.containsKey(SEARCH_PATH)) found &= ~Change.SCHEMA.bit();
         found |= reportedChanges();
@@ -291,15 +291,15 @@ final class SessionState {
         boolean isPathChanged = (found & (Change.SETTINGS.bit() | Change.SCHEMA.bit())) != 0;
         if (isPathChanged) found |= Change.TEMP.bit();
         if (mayBeReadOnlyInServer(found)) found |= READ_ONLY_IN_SERVER;
-        // What set the session up is not known in detail: all of it is undone and made again.
+        // The pool does not know what the set-up has done, so it undoes everything and runs the set-up again.
         boolean isUndone = (found & ~IN_DRIVER) != 0;
         return isUndone && !setUp.isEmpty() ? found | EVERYTHING : found;
     }
 
-    /** Whether the driver may have changed the session's read-only mode, and no report says whether that is back. */
+    /** Whether the driver may have changed the session's read-only mode, and no report says whether it was set back. */
     private boolean mayBeReadOnlyInServer(int found) {
         if (!readOnlyInServer || reported.containsKey(DEFAULT_READ_ONLY)) return false;
-        // The driver turns the mode of a read-only session off while auto-commit is off.
+        // While auto-commit is off, the driver turns off the mode of a read-only session.
         int causes = readOnly ? Change.READ_ONLY.bit() | Change.AUTO_COMMIT.bit() : Change.READ_ONLY.bit();
         return (found & causes) != 0;
     }
@@ -329,7 +329,7 @@ final class SessionState {
         return found;
     }
 
-    /** Whether the reports are the very ones of the clean session: the usual case, cheaper to see than which one is not. */
+    /** Whether the reports are the same objects as in the clean session. That is the usual case and cheap to see. */
     @SuppressWarnings("ReferenceEquality") // a new report is a new object
     private boolean isReportedAsBefore() {
         Collection<String> now = connection.getParameterStatuses().values();
@@ -343,8 +343,8 @@ final class SessionState {
 
     private String resetSql(int undo) {
         StringBuilder sql = new StringBuilder();
-        // The role first: the rest may need the right to it. RESET ROLE as well, since a role can be its user's
-        // default.
+        // The role comes first, because the rest may need its rights. RESET ROLE is necessary, too, because a user can
+        // have a default role.
         append(sql, undo, Change.ROLE, "RESET SESSION AUTHORIZATION;RESET ROLE;");
         append(sql, undo, Change.CURSORS, "CLOSE ALL;");
         append(sql, undo, Change.SETTINGS, "RESET ALL;");
@@ -358,7 +358,7 @@ final class SessionState {
         append(sql, undo, Change.LOCKS, "SELECT pg_catalog.pg_advisory_unlock_all();");
         append(sql, undo, Change.TEMP, "DISCARD TEMP;");
         if (!isPlpgsqlDenied) append(sql, undo, Change.PREPARED, DEALLOCATE);
-        // An unwrapped client may have ended the driver's statements; afterwards server and driver know of none.
+        // An unwrapped client may have ended the driver's statements. Afterwards neither server nor driver has any.
         boolean all = isPlpgsqlDenied && (undo & Change.PREPARED.bit()) != 0;
         if (all || (undo & Change.UNWRAPPED.bit()) != 0) sql.append("DEALLOCATE ALL;");
         if (sql.isEmpty() || setUp.isEmpty()) return sql.toString();
@@ -370,13 +370,14 @@ final class SessionState {
         if ((undo & change.bit()) != 0) sql.append(statement);
     }
 
-    /** What lives in the driver: no round trip, but for a read-only mode that the driver keeps in the server. */
+    /** Undoes changes in the driver. Only a read-only mode that the driver keeps in the server costs a round trip. */
     private void resetDriver(int undo) throws SQLException {
         boolean all = (undo & Change.UNWRAPPED.bit()) != 0;
         if (all) connection.setFlushCacheOnDeallocate(true);
-        // Before the auto-commit mode, because the driver speaks to the server for either if the other one is on.
+        // This comes before the auto-commit mode, because for either of them the driver speaks to the server if the
+        // other one is on.
         if (all || (undo & Change.READ_ONLY.bit()) != 0) connection.setReadOnly(readOnly);
-        if (!connection.getAutoCommit()) connection.setAutoCommit(true); // commits nothing: no transaction is open
+        if (!connection.getAutoCommit()) connection.setAutoCommit(true); // commits nothing, because no transaction is open
         if (all || (undo & Change.HOLDABILITY.bit()) != 0) connection.setHoldability(ResultSet.CLOSE_CURSORS_AT_COMMIT);
         if (all || (undo & Change.NETWORK_TIMEOUT.bit()) != 0)
             connection.setNetworkTimeout(Runnable::run, networkTimeout);
@@ -400,27 +401,27 @@ final class SessionState {
         return TimeUnit.SECONDS.toNanos(connection.getQueryTimeout());
     }
 
-    // What need not be asked
+    // Answers that cost no round trip
 
-    /** JDBC is about to set the schema. */
+    /** Records that JDBC is about to set the schema. */
     void changingSchema(@Nullable String name) {
         changed(Change.SCHEMA);
-        // What is created meanwhile stays, even if the path is set back.
+        // An object that is created meanwhile stays, even if the path is set back.
         if (name != null && name.startsWith("pg_temp")) changed(Change.TEMP);
     }
 
-    /** JDBC is about to set the isolation level. */
+    /** Records that JDBC is about to set the isolation level. */
     void changingIsolation() {
         isolationNow = NOT_KNOWN;
         changed(Change.ISOLATION);
     }
 
-    /** JDBC has set the isolation level. */
+    /** Records that JDBC has set the isolation level. */
     void changedIsolation(int level) {
         isolationNow = level;
     }
 
-    /** The isolation level, if it is known without asking. */
+    /** The isolation level. Null if the server must be asked. */
     @Nullable
     Integer knownIsolation() {
         int level = isChanged(Change.ISOLATION) ? isolationNow : isolation;
@@ -431,7 +432,7 @@ final class SessionState {
         if (!isChanged(Change.ISOLATION) && !mayHaveAnotherIsolation()) isolation = level;
     }
 
-    /** Whether anything but JDBC's own setter may have changed the level; in a transaction it is the transaction's. */
+    /** Whether something other than JDBC's setter may have changed the level. A transaction may have a level of its own. */
     private boolean mayHaveAnotherIsolation() {
         int bySetters = Change.ISOLATION.bit() | Change.SCHEMA.bit() | Change.CLIENT_INFO.bit();
         int seen = changes.get();
@@ -443,7 +444,7 @@ final class SessionState {
         return (changes.get() & change.bit()) != 0;
     }
 
-    /** The first schema of the search path that exists, if it is known without asking. */
+    /** The first schema of the search path that exists. Null if the server must be asked. */
     @Nullable
     String knownSchema() {
         return mayHaveAnotherSchema() ? null : schema;
@@ -453,7 +454,7 @@ final class SessionState {
         if (!mayHaveAnotherSchema()) schema = name;
     }
 
-    /** Any SQL can create or drop a schema of the path, a prepared statement when it is executed later. */
+    /** Whether the schema may be another one. Any SQL can create or drop a schema, also a prepared statement later. */
     private boolean mayHaveAnotherSchema() {
         return used || !isIdle() || (changes.get() & ~IN_DRIVER) != 0 || !isReportedAsBefore();
     }

@@ -2,7 +2,7 @@ package dev.nanopool;
 
 import java.time.Duration;
 
-/** The end of a pool: waits for leases, ends those that stay, and waits until no socket and no thread is left. */
+/** Ends a pool. It waits for leases, ends those that stay, and waits until no socket and no thread is left. */
 final class Shutdown {
     private static final Duration PATIENCE = Duration.ofSeconds(5); // beyond connectTimeout, for the server's answers
     private static final Duration ENDING = Duration.ofSeconds(2); // for a thread that only has to notice its end
@@ -36,7 +36,7 @@ final class Shutdown {
         supply.close();
         closing.close();
         boolean drained = false;
-        boolean interrupted = Thread.interrupted(); // ends the waiting for leases, and nothing else
+        boolean interrupted = Thread.interrupted(); // an interrupt ends the waiting for leases only
         try {
             drained = !interrupted && awaitLeases(drainNanos);
         } catch (InterruptedException e) {
@@ -51,13 +51,13 @@ final class Shutdown {
         return drained;
     }
 
-    /** Waits until no lease is left but those of this thread. */
+    /** Waits until only this thread has leases. */
     private boolean awaitLeases(long drainNanos) throws InterruptedException {
         long deadline = Clock.nanoTime() + drainNanos;
         while (!supply.awaitClosed(Math.clamp(deadline - Clock.nanoTime(), LOOK_NANOS / 10, LOOK_NANOS))) {
             boolean mine = false;
             boolean others = false;
-            boolean inHand = false; // on its way to a caller, or being looked at: soon known
+            boolean inHand = false; // on its way to a caller, or being checked, which ends soon
             for (PhysicalConnection connection : supply.connections()) {
                 Lease lease = connection.lease();
                 if (lease == null) inHand |= connection.state() == PhysicalConnection.State.IDLE;
@@ -66,7 +66,7 @@ final class Shutdown {
             }
             if (!others && !inHand) return !mine;
             if (Clock.nanoTime() - deadline >= (others ? 0 : 10 * LOOK_NANOS)) return false;
-            supply.adjust(); // closes what has become idle meanwhile
+            supply.adjust(); // closes connections that have become idle meanwhile
         }
         return true;
     }

@@ -2,7 +2,7 @@ package dev.nanopool;
 
 import java.sql.SQLException;
 
-/** Something to do with the driver. Blocks until the server has answered. */
+/** An action of the driver, which blocks until the server has answered. */
 interface SqlAction {
     void run() throws SQLException;
 }

@@ -17,7 +17,7 @@ final class Stacks {
         return new Holder(name, Duration.ofNanos(heldNanos), stack);
     }
 
-    /** Where in the user's code a stack is, for a message. */
+    /** The place of a stack in the user's code, for a message. */
     static String at(List<StackTraceElement> stack) {
         for (StackTraceElement frame : stack) {
             String name = frame.getClassName();
@@ -30,7 +30,7 @@ final class Stacks {
         return "";
     }
 
-    /** The first frame of the calling thread that is not the pool's. */
+    /** The first frame of the calling thread outside of the pool. */
     static String callSite() {
         return StackWalker.getInstance()
                 .walk(frames -> frames.dropWhile(frame -> isOwn(frame.getClassName()))
@@ -39,7 +39,7 @@ final class Stacks {
                         .orElse("unknown"));
     }
 
-    /** Whether a class is the pool's. */
+    /** Whether a class belongs to the pool. */
     private static boolean isOwn(String className) {
         return className.startsWith(OWN)
                 && (className.lastIndexOf('.') == OWN.length()

@@ -25,16 +25,16 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How many connections there are: opens them, closes them, replaces them, and says how many there may be. Thread-safe.
- * Blocks in {@link #start} and on threads of its own only.
+ * Opens, closes and replaces connections, and says how many there may be. Thread-safe. Blocks only in {@link #start},
+ * {@link #awaitClosed} and on threads of its own.
  */
 final class Supply {
     private static final Duration PATIENCE_WITH_CREDENTIALS = Duration.ofMillis(500);
     private static final long CANCEL_NANOS = Duration.ofMillis(500).toNanos();
-    private static final long WHILE_OTHERS_PROBE_NANOS = Duration.ofSeconds(1).toNanos(); // then a permit looks again
+    private static final long WHILE_OTHERS_PROBE_NANOS = Duration.ofSeconds(1).toNanos(); // then a permit checks again
 
-    // A thread without a connection holds a Permit object; an open connection carries its permit. A permit moves on
-    // only after its socket is closed, so there are never more sockets than permits.
+    // A thread without a connection holds a Permit object. An open connection carries its permit. A permit moves on only
+    // after its socket is closed, so there are never more sockets than permits.
     private final PoolConfig config;
     private final Connector connector;
     private final LeaseQueue<PhysicalConnection> queue;
@@ -47,20 +47,20 @@ final class Supply {
     private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
     private final Capacity capacity;
     private final Permits permits = new Permits();
-    private final Semaphore connects; // attempts at the same time
-    private final AtomicInteger opening = new AtomicInteger(); // threads in fill(), those that back off included
+    private final Semaphore connects; // how many attempts run at the same time
+    private final AtomicInteger opening = new AtomicInteger(); // threads in fill(), including those that back off
     private final AtomicLong removed = new AtomicLong(); // how many connections have been closed
     private final AtomicInteger generation = new AtomicInteger();
     private final AtomicReference<@Nullable PhysicalConnection> rotating = new AtomicReference<>();
     private final ReentrantLock backOffLock = new ReentrantLock();
     private final Condition backOffEnds = backOffLock.newCondition();
-    private final AtomicLong backOffsEnded = new AtomicLong(); // how often all were told to go on
-    private final CountDownLatch closed = new CountDownLatch(1); // no permit left, no socket open
+    private final AtomicLong backOffsEnded = new AtomicLong(); // how often all pauses were ended
+    private final CountDownLatch closed = new CountDownLatch(1); // open until no permit is left and no socket is open
     private volatile @Nullable Lender<PhysicalConnection> lender; // written before the first connection is opened
-    private volatile @Nullable OpenFailure lastFailure; // null once an attempt has succeeded
-    private volatile @Nullable OpenFailure latestFailure; // the same, and never null again
+    private volatile @Nullable OpenFailure lastFailure; // null after an attempt has succeeded
+    private volatile @Nullable OpenFailure latestFailure; // the same, but it stays
 
-    /** The last attempt to open a connection, if it failed. */
+    /** A failed attempt to open a connection. */
     record OpenFailure(Throwable cause, long nanos) {}
 
     Supply(
@@ -115,7 +115,7 @@ final class Supply {
         return queue;
     }
 
-    /** All that are open, leased ones included. */
+    /** All open connections, including the leased ones. */
     Set<PhysicalConnection> connections() {
         return connections;
     }
@@ -124,7 +124,7 @@ final class Supply {
         return capacity.size();
     }
 
-    /** How many there may be at present: fewer than the size while the server lets no more in. */
+    /** How many connections there may be now. The number is below the size while the server accepts no more. */
     int effectiveSize() {
         return capacity.effectiveSize();
     }
@@ -141,13 +141,13 @@ final class Supply {
         return capacity.isClosed();
     }
 
-    /** Null while the database lets connections in. */
+    /** The last attempt, if it failed. Null while the database accepts connections. */
     @Nullable
     OpenFailure lastFailure() {
         return lastFailure;
     }
 
-    /** The latest attempt that failed, though another one may have succeeded since. */
+    /** The latest attempt that failed. Another attempt may have succeeded since then. */
     @Nullable
     OpenFailure latestFailure() {
         return latestFailure;
@@ -156,9 +156,9 @@ final class Supply {
     // The start
 
     /**
-     * Opens {@code minIdle} connections: the first one alone, because if it fails, so would the others; then all others,
-     * {@code connectParallelism} at a time. Blocks until all are open or one has failed. Where the server is full, the pool
-     * starts with what there is.
+     * Opens {@code minIdle} connections. The first attempt runs alone, because if it fails, so would the others. Then all
+     * others follow, {@code connectParallelism} at a time. Blocks until all are open or one has failed. If the server is full,
+     * the pool starts with the connections that it has.
      *
      * @throws SQLException the first failure
      */
@@ -170,8 +170,8 @@ final class Supply {
             else queue.release();
         }
         if (toOpen.isEmpty()) return;
-        // All on this thread and on the threads that connect, which are platform threads: this thread may initialise a
-        // class that other threads wait for, and pin all carriers by it. No thread but those runs the user's code.
+        // Only this thread and the threads that connect, which are platform threads, run the user's code. This thread may
+        // initialise a class. Virtual threads that wait for that class would pin all carriers.
         try {
             Credentials credentials = openFirst(toOpen.removeFirst());
             openRest(toOpen, credentials);
@@ -180,7 +180,7 @@ final class Supply {
         }
     }
 
-    /** Opens the first connection; answers the credentials if this thread had to ask for them. */
+    /** Opens the first connection. Returns the credentials if this thread had to ask for them. */
     private @Nullable Credentials openFirst(Permit permit) throws SQLException, InterruptedException {
         Connector.Pending first = null;
         opening.incrementAndGet();
@@ -207,7 +207,7 @@ final class Supply {
     private void openRest(List<Permit> permits, @Nullable Credentials credentials)
             throws SQLException, InterruptedException {
         var underWay = new ArrayDeque<Connector.Pending>();
-        opening.incrementAndGet(); // so that the housekeeper does not raise the size meanwhile
+        opening.incrementAndGet(); // so that the housekeeper readmits no permit meanwhile
         try {
             while (!permits.isEmpty()) {
                 while (underWay.size() < Math.min(config.connectParallelism, permits.size())) {
@@ -253,7 +253,7 @@ final class Supply {
         countDownIfClosed();
     }
 
-    /** Whether all sockets are closed; waits for it. */
+    /** Waits until all sockets are closed. Answers whether they are. */
     boolean awaitClosed(long nanos) throws InterruptedException {
         return closed.await(nanos, TimeUnit.NANOSECONDS);
     }
@@ -262,15 +262,15 @@ final class Supply {
         if (isClosed() && capacity.expected() == 0) closed.countDown();
     }
 
-    /** Every connection that is open now is replaced, when it is idle or comes back. */
+    /** Replaces every connection that is open now, when it is idle or its lease has ended. */
     void refresh() {
         generation.incrementAndGet();
         alarm.ringForSweep();
     }
 
     /**
-     * Brings as many permits into or out of circulation as can be at once; the rest follows as leases end. Once a second as
-     * well, because a free permit may have been in a thread's hand for a moment.
+     * Brings as many permits into or out of circulation as possible at once. The rest follows when leases end. The housekeeper
+     * calls this once a second, too, because a free permit may have been in a thread's hand for a moment.
      */
     void adjust() {
         var passed = new ArrayDeque<PhysicalConnection>();
@@ -285,8 +285,8 @@ final class Supply {
     }
 
     /**
-     * Takes one free permit out of circulation, and closes the idle connection that belongs to it. The queue hands out the
-     * idle connections first; one that is to stay goes to {@code passed}. False: no permit is free.
+     * Takes one free permit out of circulation, and closes the idle connection that belongs to it. The queue hands out the idle
+     * connections first. A connection that stays goes to {@code passed}. False if no permit is free.
      */
     private boolean withdrawOne(Deque<PhysicalConnection> passed) {
         try (Permit permit = permits.hold()) {
@@ -297,7 +297,7 @@ final class Supply {
                 if (!withdraw(permit)) release(permit);
                 return true;
             }
-            permits.use(permit); // it stood for nothing, or the connection has the permit
+            permits.use(permit); // the permit stood for nothing, or the connection has it
             if (connection != null) discardOrPass(connection, passed);
             return connection != null;
         }
@@ -341,11 +341,11 @@ final class Supply {
             isDone = true;
             return isFree;
         } finally {
-            if (!isDone) permits.use(permit); // the queue has kept what it has, so that this permit stands for nothing
+            if (!isDone) permits.use(permit); // the queue has kept its permit, so this one stands for nothing
         }
     }
 
-    /** Brings one more permit into circulation, and opens a connection for it if one is wanted. False: none is missing. */
+    /** Brings one more permit into circulation, and opens a connection if one is wanted. False if no permit is missing. */
     private boolean addPermit() {
         Permit permit = permits.hold();
         boolean isAdded = capacity.add();
@@ -354,7 +354,7 @@ final class Supply {
         return isAdded;
     }
 
-    /** Takes the permit out of circulation if there are too many. */
+    /** Takes the permit out of circulation if there are too many permits. */
     private boolean withdraw(Permit permit) {
         boolean isWithdrawn = capacity.withdraw();
         if (isWithdrawn) {
@@ -364,7 +364,7 @@ final class Supply {
         return isWithdrawn;
     }
 
-    /** The server refused a connection because it has too many: this permit waits, unless it is the only one. */
+    /** Withholds the permit, because the server refused a connection, unless it is the only one. Answers whether it did. */
     private boolean withhold(Permit permit) {
         boolean isFirst = !capacity.isWithholding();
         boolean isWithheld = capacity.withhold();
@@ -375,7 +375,7 @@ final class Supply {
         return isWithheld;
     }
 
-    /** Tries whether the server lets one more in, if it refused some. Once a second. */
+    /** Tries whether the server accepts one more connection, if it refused some. The housekeeper calls it once a second. */
     void readmit() {
         if (!capacity.isWithholding() || opening() > 0) return;
         Permit permit = permits.hold();
@@ -385,7 +385,7 @@ final class Supply {
 
     // Connections in hand
 
-    /** What the pool's numbers say about a connection that is idle or comes back, as {@linkplain Fact#bit facts}. */
+    /** The {@linkplain Fact#bit facts} about a connection in hand that follow from the pool's numbers. */
     int facts(PhysicalConnection connection) {
         int facts = capacity.hasSurplus() ? capacity.surplus().bit() : 0;
         if (connection.isRetired()) facts |= Fact.RETIRED.bit();
@@ -398,8 +398,8 @@ final class Supply {
     }
 
     /**
-     * For its age alone a connection is replaced when no caller waits, while it has not reached the full lifetime, and never
-     * while the database lets no connection in: an old connection is better than none.
+     * Whether the connection is too old. Before it has reached its full lifetime, the pool replaces it only when no caller waits.
+     * The pool never replaces it while the database accepts no connection, because an old connection is better than none.
      */
     private boolean isExpired(PhysicalConnection connection) {
         return lastFailure == null
@@ -407,23 +407,23 @@ final class Supply {
                         || connection.openedNanos() + config.maxLifetime.toNanos() <= clock.coarseNanos());
     }
 
-    /** Whether this connection is the one to close for this reason, of all to which it applies. */
+    /** Claims this connection for closing, among all to which the reason applies. False if the reason needs no more of them. */
     boolean claim(PhysicalConnection connection, Fact why) {
         return switch (why) {
             case POOL_CLOSED, SUSPENDED, SURPLUS -> capacity.claim();
-            case OUTDATED, EXPIRED -> rotating.compareAndSet(null, connection); // one at a time
+            case OUTDATED, EXPIRED -> rotating.compareAndSet(null, connection); // the pool replaces one at a time
             default -> true;
         };
     }
 
-    /** Makes a connection idle, or hands it to a waiting caller. If this throws, the caller still has the connection. */
+    /** Requeues a connection, or hands it to a waiting caller. If this throws, the caller still has the connection. */
     void requeue(PhysicalConnection connection) {
-        queue.give(connection); // nothing may follow: the connection is not the caller's any longer
+        queue.give(connection); // nothing may follow, because the caller has the connection no longer
     }
 
     /**
-     * Takes a connection out of use, which was claimed: a thread of the pool closes it, then sees to its permit. If this
-     * throws, the caller still has the connection.
+     * Discards a claimed connection. A thread of the pool closes it, and then uses its permit again or takes it out of
+     * circulation. If this throws, the caller still has the connection.
      */
     void discard(PhysicalConnection connection, Fact why) {
         boolean isLeaving = why == Fact.POOL_CLOSED || why == Fact.SUSPENDED || why == Fact.SURPLUS;
@@ -453,7 +453,7 @@ final class Supply {
         }
     }
 
-    /** Waits for the cancel for a moment only, because the server may be out of reach, which a new attempt finds out. */
+    /** Sends a cancel, and waits for it for a moment only, because the server may be out of reach. */
     private void cancel(Session session) {
         var isSent = new CountDownLatch(1);
         threads.start("cancel", () -> {
@@ -472,12 +472,12 @@ final class Supply {
         }
     }
 
-    /** The socket is closed: the permit leaves circulation with the connection, or another connection is opened for it. */
+    /** After the socket is closed, the permit leaves circulation with the connection, or gets another connection. */
     private void reusePermit(PhysicalConnection connection) {
         try (Permit permit = permits.hold()) {
             connection.closingToClosed();
             connections.remove(connection);
-            removed.incrementAndGet(); // THEN it may be opened again
+            removed.incrementAndGet(); // THEN the permit may open another one
             if (!connection.isLeaving()) capacity.empty();
             Session session = connection.session();
             events.happened(new Event.Closed(
@@ -514,7 +514,7 @@ final class Supply {
         return permits.count();
     }
 
-    /** Gives up a connection that is lost in the pool: closes its socket, and counts it no longer. */
+    /** Gives up a connection that the pool has lost. Closes its socket, and counts it no longer. */
     void forget(PhysicalConnection connection) {
         Session session = connection.session();
         session.abort(new SQLException("the pool has lost track of this connection", Failures.CONNECTION_EXCEPTION));
@@ -524,14 +524,14 @@ final class Supply {
                 new Event.Closed(session.backendPid(), CloseReason.LOST, connection.leases(), session.failure()));
     }
 
-    /** Makes missing permits anew, or lets those that are too many leave. */
+    /** Makes missing permits anew, or lets surplus permits leave. */
     void correct(int missing) {
         for (int i = 0; i < missing; i++) queue.release();
         if (missing < 0) capacity.admitSurplus(-missing);
         adjust();
     }
 
-    /** Goes on with what threads of the pool have abandoned. For the housekeeper. */
+    /** Continues what threads of the pool have abandoned. For the housekeeper. */
     void recover() {
         permits.recover(permit -> startFilling(permit, Need.IF_WANTED));
         for (PhysicalConnection connection : connections) {
@@ -560,7 +560,7 @@ final class Supply {
         }
     }
 
-    /** A thread of the pool opens a connection for the permit, if one is wanted. */
+    /** Starts a thread that opens a connection for the permit, if one is wanted. */
     private void startFilling(Permit permit, Need need) {
         boolean started = false;
         try {
@@ -594,12 +594,12 @@ final class Supply {
                     }
                     connection = tryOpen(permit);
                     failures++;
-                    if (permit.isUsed()) return; // withheld
+                    if (permit.isUsed()) return; // the permit is withheld
                 }
             } catch (InterruptedException e) {
                 throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
             } finally {
-                opening.decrementAndGet(); // before it counts as open, else other openers would find it enough
+                opening.decrementAndGet(); // before it counts as open, else other threads would think that there are enough
                 if (outage.leaveProbing(permit) && outage.isOn()) endBackOff(); // another permit probes
             }
             admit(connection, permit);
@@ -609,8 +609,8 @@ final class Supply {
     }
 
     /**
-     * Whether a caller waits, or fewer others than {@code minIdle} are open or being opened. One that is closed and opened
-     * again between the two looks would count twice, so then it looks again.
+     * Whether a caller waits, or fewer other connections than {@code minIdle} are open or being opened. A connection that is
+     * closed and opened again between the two readings would count twice, so then the method reads again.
      */
     private boolean isWanted() {
         if (queue.pending() > 0) return true;
@@ -618,15 +618,16 @@ final class Supply {
         int supplied;
         do {
             before = removed.get();
-            // In the reverse order, one that has just been opened would count twice.
+            // In the reverse order, a connection that has just been opened would count twice.
             supplied = connections.size() + opening();
         } while (removed.get() != before);
         return supplied <= Math.min(config.minIdle, size());
     }
 
     /**
-     * Waits after a failed attempt: in an outage as long as its age says, if this permit probes; else for 5 to 10 ms after the
-     * first failure, and up to 1 s later. Not at all once the pool is closed.
+     * Waits after a failed attempt. In an outage the permit that probes waits as long as the age of the outage says. Otherwise
+     * the thread waits for 5 to 10 ms after the first failure, and for up to 1 s later. After the pool is closed it does not
+     * wait.
      */
     private void backOff(Permit permit, int failures, long ends) throws InterruptedException {
         if (outage.isOn()) {
@@ -639,8 +640,9 @@ final class Supply {
     }
 
     /**
-     * If an outage has no prober, because that one's permit has left circulation, a free permit takes its place. Without a
-     * free permit the pool cannot see the end of the outage, so it forgets the outage; the next failed attempt begins another.
+     * Finds a prober for an outage that has none, because the prober's permit has left circulation. A free permit takes its
+     * place. Without a free permit the pool cannot see the end of the outage, so it forgets the outage. The next failed attempt
+     * begins another one.
      */
     void probe() {
         if (!outage.isOn() || outage.hasProber()) return;
@@ -651,7 +653,7 @@ final class Supply {
         lastFailure = null;
     }
 
-    /** @param before how often they had ended when the calling thread last looked */
+    /** @param before how often pauses had ended at the last check of the calling thread */
     private void awaitEndOfBackOff(long atMostNanos, long before) throws InterruptedException {
         long nanos = atMostNanos;
         backOffLock.lock();
@@ -662,7 +664,7 @@ final class Supply {
         }
     }
 
-    /** The database lets connections in again, or the pool is closed. */
+    /** Ends all pauses, because the database accepts connections again or the pool is closed. */
     private void endBackOff() {
         backOffLock.lock();
         try {
@@ -677,9 +679,9 @@ final class Supply {
         connects.acquire();
         long startNanos = Clock.nanoTime();
         try {
-            boolean othersProbe = outage.isOn() && !outage.tryProbe(permit); // an outage has begun meanwhile
+            boolean othersProbe = outage.isOn() && !outage.tryProbe(permit); // an outage may have begun meanwhile
             return othersProbe ? null : login();
-        } catch (SQLException | RuntimeException | Error e) { // credentials and drivers are other people's code
+        } catch (SQLException | RuntimeException | Error e) { // the supplier and the driver may throw anything
             if (!isClosed()) openFailed(e, permit, startNanos);
             return null;
         } finally {
@@ -701,7 +703,7 @@ final class Supply {
         if (Failures.isState(failure, Failures.CANNOT_CONNECT_NOW)) {
             suspicion.raise("the server is starting up or shutting down", connections);
         }
-        // A failure that stays is thrown at once, unless a lease can still end in favour of the waiting callers.
+        // The pool throws a lasting failure at once, unless the end of a lease can still serve the waiting callers.
         if (connections.isEmpty() && (!mayPass || outage.declareIfDue())) {
             queue.refuse(Reason.DATABASE_DOWN, mayPass ? Long.MAX_VALUE : startNanos);
         }
@@ -719,7 +721,7 @@ final class Supply {
         return dependsOnNewConnections() && outage.declareIfDue();
     }
 
-    /** Whether callers have nothing else to hope for than a connection that has yet to be opened. */
+    /** Whether only a connection that is still to be opened can serve the callers. */
     boolean dependsOnNewConnections() {
         return connections.isEmpty() && !isSuspended();
     }
@@ -745,13 +747,13 @@ final class Supply {
         }
     }
 
-    /** The connection is open, and takes the permit over. */
+    /** Takes the open connection into the pool. The connection takes the permit over. */
     private void admit(PhysicalConnection connection, Permit permit) {
         boolean admitted = false;
         try {
             boolean isAfterFailure = lastFailure != null;
             lastFailure = null;
-            isAfterFailure &= !outage.end(); // whose end has a line of its own
+            isAfterFailure &= !outage.end(); // the end of an outage has its own line in the log
             events.happened(
                     new Event.Opened(connection.session().backendPid(), connection.openingTook(), isAfterFailure));
             connections.add(connection);

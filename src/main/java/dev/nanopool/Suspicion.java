@@ -3,8 +3,8 @@ package dev.nanopool;
 import java.util.Collection;
 
 /**
- * Whether the pool suspects its connections: after a sign of trouble, a connection that the server has not answered on since
- * then is validated before it is lent. Thread-safe, never blocks.
+ * Knows whether the pool suspects its connections. After a sign of trouble, the pool validates a connection before it lends it,
+ * unless the server has answered on that connection since then. Thread-safe, never blocks.
  */
 final class Suspicion {
     private final Outage outage;
@@ -21,18 +21,18 @@ final class Suspicion {
         return connection.answeredNanos() < sinceNanos;
     }
 
-    /** Whether a connection that has been idle since that time may be dead, so that its socket is looked at. */
+    /** Whether a connection that has been idle since that time may be dead, so that the pool checks its socket. */
     boolean distrusts(long idleNanos) {
         return idleNanos <= distrustedNanos;
     }
 
-    /** A connection was lost, so the others may be: each idle one is looked at before it is lent. */
+    /** Distrusts all idle connections, because one was lost. The pool checks each of them before it lends it. */
     void distrust() {
         distrustedNanos = Clock.nanoTime();
         alarm.ringForSweep();
     }
 
-    /** All these connections are suspect from now on. The housekeeper has the idle ones validated at once. */
+    /** Suspects all these connections from now on. The housekeeper starts to validate the idle ones at once. */
     void raise(String why, Collection<PhysicalConnection> connections) {
         if (connections.stream().allMatch(this::covers)) return; // nothing new
         sinceNanos = Clock.nanoTime();

@@ -11,8 +11,9 @@ import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a lease does with its connection: the threads inside it, its open statements, its COPY, its cancels. Made when the
- * lease first needs it, and gone with the lease. Thread-safe; does not lead to the client, unless the client must be kept.
+ * Records what a lease does with its connection, which are the threads inside it, its open statements, its COPY and its cancels.
+ * The lease makes it when it first needs it. It ends with the lease. Thread-safe. It does not lead to the client, unless the
+ * client must stay reachable.
  */
 final class Usage {
     private static final VarHandle INSIDE;
@@ -28,7 +29,7 @@ final class Usage {
     }
 
     private final OpenStatements statements = new OpenStatements();
-    private volatile int inside; // threads that may wait for the server's answer
+    private volatile int inside; // how many threads may wait for the server's answer
     private int entered; // how often a thread entered; a lost update does no harm
     private volatile boolean shared; // a thread other than the lease's own has entered
     private volatile @Nullable CopyProgress copy; // the last COPY that the lease began
@@ -40,7 +41,7 @@ final class Usage {
 
     private final @Nullable Throwable leasedAt;
 
-    /** The cancels of one lease. They share the lock; the quarantine takes it alone, and so waits for all of them. */
+    /** The cancels of one lease. They share the lock. A reset takes it alone, and so waits for all of them. */
     static final class Cancels {
         private final ReadWriteLock underWay = new ReentrantReadWriteLock();
 
@@ -62,7 +63,7 @@ final class Usage {
         this.leasedAt = leasedAt;
     }
 
-    /** A thread is about to call the driver. The caller checks afterwards whether the lease goes on. */
+    /** Records that a thread is about to call the driver. The caller checks afterwards whether the lease has ended. */
     void enter(boolean isOwner) {
         INSIDE.getAndAdd(this, 1);
         entered++;
@@ -78,14 +79,14 @@ final class Usage {
         return inside != 0;
     }
 
-    /** Whether the connection is in use: by a thread, or by a COPY that was left open. */
+    /** Whether a thread or an open COPY uses the connection. */
     boolean isBusy() {
         if (isInside()) return true; // first, because a thread that begins a COPY records it before it exits
         CopyProgress last = copy;
         return last != null && last.isOpen();
     }
 
-    /** Whether a thread other than the lease's own has used the client, and so may give it back. */
+    /** Whether a thread other than the lease's own has used the client, and so may close it. */
     boolean isShared() {
         return shared;
     }
@@ -121,7 +122,7 @@ final class Usage {
         return leasedAt;
     }
 
-    /** A cancel may have been sent, by the pool, the driver or the server: it must not meet a statement of the next lease. */
+    /** Records a cancel of the pool, the driver or the server, which must not hit a statement of the next lease. */
     Cancels cancelled() {
         Cancels known = cancels;
         if (known != null) return known;
@@ -142,7 +143,7 @@ final class Usage {
         }
     }
 
-    /** The cancels that the next lease must be kept from; null: there are none. */
+    /** The cancels that must not reach the next lease. Null if there are none. */
     @Nullable
     Cancels cancels() {
         return cancels;

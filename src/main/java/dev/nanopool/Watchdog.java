@@ -9,7 +9,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
-/** Bounds what the pool itself asks of the server: a connection that does not answer in time is cut. Thread-safe. */
+/** Bounds the questions of the pool to the server. It aborts a connection that does not answer in time. Thread-safe. */
 final class Watchdog {
     static final Duration PATIENCE = Duration.ofSeconds(5);
 
@@ -22,7 +22,7 @@ final class Watchdog {
         this.closing = closing;
     }
 
-    /** Either the action ends in time, or the housekeeper ends it and says why: the first of them sets {@code end}. */
+    /** An action under watch. It ends in time, or the housekeeper ends it and says why. The first of them sets {@code end}. */
     private static final class Watch {
         private final Session session;
         private final Thread thread = Thread.currentThread();
@@ -43,13 +43,13 @@ final class Watchdog {
         }
     }
 
-    /** Runs the action on the calling thread, one of the pool's. Returns why it failed, or null; blocks for 5 s at most. */
+    /** Runs the action on the calling thread of the pool. Returns why it failed, or null. Blocks for 5 s at most. */
     @Nullable
     Throwable run(Session session, SqlAction action) {
         return run(session, PATIENCE, action);
     }
 
-    /** The same with another bound. */
+    /** As the other {@code run}, with another bound. */
     @Nullable
     Throwable run(Session session, Duration patience, SqlAction action) {
         var watch = new Watch(session, patience);
@@ -64,10 +64,10 @@ final class Watchdog {
         }
         Object late = watch.end.compareAndExchange(null, IN_TIME);
         watches.remove(watch);
-        return late != null ? (Throwable) late : failure; // a late one is being cut, if it is not yet
+        return late != null ? (Throwable) late : failure; // the housekeeper aborts a late one
     }
 
-    /** Cuts the connections that take too long. For the housekeeper: no I/O. */
+    /** Aborts the connections that take too long, without I/O. For the housekeeper. */
     void enforce(long nowNanos) {
         for (Watch watch : watches) {
             if (watch.deadlineNanos <= nowNanos) {

@@ -10,8 +10,8 @@ import org.jspecify.annotations.Nullable;
  * nothing.
  */
 final class IdleItems<T> {
-    // permits: one per free right that is in no stripe. More permits than items in `idle` means that the owner may open
-    //          a connection.
+    // permits: one per free right that is in no stripe. If there are more permits than items in `idle`, the owner may
+    //          open a connection.
     // idle:    polled only by a thread that holds a permit. A thread queues an item BEFORE it releases the permit. In
     //          the reverse order the next holder of that permit finds no item and opens one connection too many.
     // stripes: one idle item each, with its permit. One compare-and-set fills or empties a stripe. The stripes keep
@@ -36,7 +36,7 @@ final class IdleItems<T> {
         permits.release();
     }
 
-    /** Own stripe, other stripes, idle queue. A permit that finds no idle item goes to {@code vacancy}. */
+    /** Takes an item from its own stripe, the other stripes or the idle queue. {@code vacancy} gets a permit without item. */
     @Nullable
     T take(Runnable vacancy) {
         for (int i = 0; i < STRIPES; i++) {

@@ -18,15 +18,16 @@ public final class LeaseQueue<T> {
     /** What {@link #deadlineOf} answers for a thread that does not wait. */
     public static final long NOT_WAITING = -1;
 
-    // A permit is the right to hold one item. Each permit is in one place: idle in `items`, with a holder (a lease, an
-    // open in progress, a check of an idle item), or in a waiter together with the item that is its answer.
+    // A permit is the right to hold one item. Each permit is in one place. It is idle in `items`, with a holder (a lease,
+    // an open in progress, a check of an idle item), or in a waiter together with the item that is its answer.
     //
     // waiters: served oldest first, with one answer each. An item that meets an answered waiter goes to the next one. A
     //   caller that leaves without its item answers itself, or, if the item was faster, gives the item back.
     // wake-ups: a giving thread puts the item or the permit into `items`, THEN looks for waiters. A waiting thread
-    //   joins the line, THEN looks for items. All four are volatile, so at least one of two such threads sees the
-    // other.
-    // errors: one that strikes after the item has its place must not reach the giver, which would give the item twice.
+    //   joins the line, THEN looks for items. All four accesses are volatile, so at least one of two such threads sees
+    //   the other.
+    // errors: an error that strikes after the item has its place must not reach the giver, which would give the item
+    //   twice.
     private final Unfinished unfinished = new Unfinished();
     private final IdleItems<T> items = new IdleItems<>(unfinished);
     private final WaitingLine waiters;
@@ -46,7 +47,7 @@ public final class LeaseQueue<T> {
         /** As {@link #fillForWaiter}, for a caller that does not wait and may come again. */
         void fillForLater();
 
-        /** Wakes the housekeeper, because a deadline is earlier than its next look. */
+        /** Wakes the housekeeper, because a deadline is earlier than its next check. */
         void wake();
     }
 
@@ -63,12 +64,12 @@ public final class LeaseQueue<T> {
         return waiters.isEmpty() ? takeIdle() : null;
     }
 
-    /** As {@link #tryTake}, for a caller that will not wait: {@link Owner#fillForLater} gets a permit without an item. */
+    /** As {@link #tryTake}, for a caller that will not wait. {@link Owner#fillForLater} gets a permit that has no item. */
     public @Nullable T tryTakeOrFill() {
         return waiters.isEmpty() ? items.take(fillForLater) : null;
     }
 
-    /** Waits in the line until {@link #expire} sees the deadline; {@code maxWaiters} does not count {@code uncounted}. */
+    /** Waits in the line until {@link #expire} sees the deadline. {@code maxWaiters} does not count {@code uncounted}. */
     public T take(long deadlineNanos, int uncounted) throws InterruptedException, RefusedException {
         StackReserve.require(); // for `finally`, before there is something to undo
         int place = pending.incrementAndGet();
@@ -90,7 +91,7 @@ public final class LeaseQueue<T> {
         }
     }
 
-    /** Gives an item with its permit back. If this throws, for want of stack or memory, the caller still has the item. */
+    /** Gives an item with its permit back. If this throws for lack of stack or memory, the caller still has the item. */
     public void give(T item) {
         try {
             if (waiters.handOver(item)) return;
@@ -105,7 +106,7 @@ public final class LeaseQueue<T> {
         place(null);
     }
 
-    /** Takes out an idle item with its permit, to check it and give it back. Null if none is idle. */
+    /** Takes out an idle item with its permit, so that the caller checks it and gives it back. Null if none is idle. */
     public @Nullable T takeIdle() {
         return items.take(putBack);
     }
@@ -135,7 +136,7 @@ public final class LeaseQueue<T> {
         waiters.refuse(reason, nanos);
     }
 
-    /** Refuses the caller that waits on that thread. False if none does, or if it has its answer already. */
+    /** Refuses the caller that waits on that thread. False if no caller does, or if it has its answer already. */
     public boolean refuse(Reason reason, Thread thread) {
         return waiters.refuse(reason, thread);
     }
@@ -150,7 +151,7 @@ public final class LeaseQueue<T> {
         return waiters.expire(nowNanos);
     }
 
-    /** The deadline of the caller that waits on that thread, else {@link #NOT_WAITING}. Walks the line. */
+    /** The deadline of the caller that waits on that thread. {@link #NOT_WAITING} if there is none. Walks the line. */
     public long deadlineOf(Thread thread) {
         return waiters.deadlineOf(thread);
     }
@@ -170,7 +171,7 @@ public final class LeaseQueue<T> {
         return items.free();
     }
 
-    /** The part of {@link #take} before the caller parks; the stress tests end it here. */
+    /** The part of {@link #take} before the caller parks. The stress tests end it here. */
     void join(Waiter waiter) {
         waiters.add(waiter); // THEN look: whether the queue is closed, and for items
         if (closed) waiter.answer(Reason.CLOSED);

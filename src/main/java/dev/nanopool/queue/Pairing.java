@@ -14,7 +14,7 @@ final class Pairing<T> {
         this.fillForWaiter = fillForWaiter;
     }
 
-    /** Pairs waiters with idle items until one of the two runs out; then the owner gets a permit, if one is free. */
+    /** Pairs waiters with idle items until one of the two runs out. Then the owner gets a permit, if one is free. */
     void match() {
         try {
             boolean isPaired = true;
@@ -24,7 +24,7 @@ final class Pairing<T> {
         }
     }
 
-    /** Tries again after an error: the owner gets a permit for each of so many waiters. */
+    /** Tries again after an error, so that the owner gets a permit for each of so many waiters. */
     void matchUpTo(int waiting) {
         for (int i = waiting; i > 0 && items.free() > 0 && !unfinished.isAny; i--) match();
     }

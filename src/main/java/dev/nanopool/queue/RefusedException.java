@@ -2,7 +2,7 @@ package dev.nanopool.queue;
 
 /** Says why a caller leaves the line without an item. It has no stack trace, because users see the pool's exception. */
 public final class RefusedException extends Exception {
-    /** What a caller was told instead of an item. */
+    /** Why a caller got no item. */
     public enum Reason {
         TIMED_OUT,
         QUEUE_FULL,

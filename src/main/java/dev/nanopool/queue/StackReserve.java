@@ -1,9 +1,9 @@
 package dev.nanopool.queue;
 
 /**
- * Makes a full stack show before a change instead of in the middle of it. The JDK's collections, semaphores, locks and threads
- * may throw a {@code StackOverflowError} when they have done one half of their work; after a method of this class they have
- * room for both.
+ * Makes a full stack show before a change, and not in the middle of it. The JDK's collections, semaphores, locks and threads may
+ * throw a {@code StackOverflowError} when they have done one half of their work. After a method of this class they have room
+ * for both halves.
  */
 public final class StackReserve {
     // A compiled frame of `descend` takes 128 bytes or more, and 4 ns.

@@ -5,11 +5,11 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What an error has left half done in a {@link LeaseQueue}: a flag that says so, and the waiters whose leaving has failed. It
- * needs no memory, because the waiters themselves form a stack. Thread-safe, never blocks.
+ * Remembers what an error has left half done in a {@link LeaseQueue}. It has a flag, and the waiters that could not leave. It needs
+ * no memory, because the waiters themselves form a stack. Thread-safe, never blocks.
  */
 final class Unfinished {
-    /** Set by a mere write, because after an error there may be neither stack nor memory for a call. */
+    /** Whether something is half done. A mere write sets it, as after an error there may be no stack or memory for a call. */
     volatile boolean isAny;
 
     private final AtomicReference<@Nullable Waiter> newest = new AtomicReference<>();

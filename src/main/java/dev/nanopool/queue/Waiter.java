@@ -16,7 +16,7 @@ class Waiter extends AtomicReference<@Nullable Object> {
     final long enqueuedNanos;
     final long deadlineNanos;
 
-    /** The next of the waiters that the housekeeper must finish; written before the waiter is published there. */
+    /** The next one of the waiters that the housekeeper must finish. Written before the waiter is published there. */
     transient @Nullable Waiter nextUnfinished;
 
     Waiter(long enqueuedNanos, long deadlineNanos) {
@@ -37,12 +37,12 @@ class Waiter extends AtomicReference<@Nullable Object> {
         }
     }
 
-    /** May be called more often than once, because a parked thread looks for its answer again. */
+    /** Wakes the thread. More than one call does no harm, because a parked thread looks for its answer again. */
     void wake() {
         LockSupport.unpark(thread);
     }
 
-    /** The answer, of which the caller knows that it is an item of its queue. */
+    /** The answer, if the caller knows that it is an item of its queue. */
     @SuppressWarnings({"unchecked", "TypeParameterUnusedInFormals"}) // a type parameter would be the line's, too
     <T> T item() {
         return (T) Objects.requireNonNull(get());

@@ -16,7 +16,7 @@ final class WaitingLine {
     // again, because the first thread may have failed between them. So each waiter that leaves the line has been woken.
     private final ConcurrentLinkedQueue<Waiter> waiters = new ConcurrentLinkedQueue<>();
     private final AtomicLong earliestNanos = new AtomicLong(Long.MAX_VALUE); // no waiter's deadline is before it
-    private final Runnable alarm; // wakes the housekeeper for a deadline earlier than its next look
+    private final Runnable alarm; // wakes the housekeeper for a deadline earlier than its next check
     private volatile boolean hasUnwoken; // waking or removing an answered waiter has failed; expire does it again
 
     WaitingLine(Runnable alarm) {
@@ -31,7 +31,7 @@ final class WaitingLine {
         waiters.add(waiter);
     }
 
-    /** The deadline of the waiter of that thread; {@link LeaseQueue#NOT_WAITING} if it does not wait. */
+    /** The deadline of the waiter of that thread. {@link LeaseQueue#NOT_WAITING} if it does not wait. */
     long deadlineOf(Thread thread) {
         for (Waiter waiter : waiters) {
             if (waiter.thread == thread && waiter.get() == null) return waiter.deadlineNanos;
@@ -47,7 +47,7 @@ final class WaitingLine {
     }
 
     /**
-     * Gives the item to the oldest waiter that still waits. False if there is none; then, and if this throws, the caller
+     * Gives the item to the oldest waiter that still waits. False if there is none. If it answers false or throws, the caller
      * keeps the item.
      */
     boolean handOver(Object item) {
@@ -68,7 +68,7 @@ final class WaitingLine {
         return false;
     }
 
-    /** Wakes the housekeeper if it would look at the line later than at this time; zero means at once. */
+    /** Wakes the housekeeper if its next check of the line would come after this time. Zero means at once. */
     void scheduleCheck(long nanos) {
         if (lowerEarliest(nanos)) alarm.run();
     }
@@ -89,7 +89,7 @@ final class WaitingLine {
         return isRefused[0];
     }
 
-    /** Answers the waiters whose deadline has passed, wakes those that it must; returns when to look again. */
+    /** Answers the waiters whose deadline has passed, and wakes them. Returns when to check again. */
     long expire(long nowNanos) {
         if (hasUnwoken || earliestNanos.get() <= nowNanos) {
             hasUnwoken = false; // first, because what fails from now on sets it again

@@ -1,6 +1,6 @@
 package dev.nanopool.sql;
 
-/** What a lease can change in its session. The changes before {@link #ISOLATION} live in the driver, the others in the server. */
+/** What a lease can change in its session. The changes before {@link #ISOLATION} are in the driver, the others in the server. */
 public enum Change {
     AUTO_COMMIT,
     READ_ONLY,
@@ -22,15 +22,15 @@ public enum Change {
     LOCKS,
     /** Temporary tables, and everything else in pg_temp. */
     TEMP,
-    /** PREPARE and DEALLOCATE in SQL text; the driver's prepared statements are not meant. */
+    /** PREPARE and DEALLOCATE in SQL text, but not the driver's own prepared statements. */
     PREPARED,
     /** DECLARE ... WITH HOLD. */
     CURSORS,
-    /** Anything in the server that a statement can undo: DO, CALL, DISCARD ALL, text that the driver may garble. */
+    /** Anything in the server that a statement can undo, by DO, CALL, DISCARD ALL, or text that the driver may garble. */
     UNKNOWN,
-    /** Anything in the server and in the driver: the caller unwrapped the driver's own class. */
+    /** Anything in the server and in the driver, because the caller unwrapped the driver's own class. */
     UNWRAPPED,
-    /** Something in the server that no statement undoes: a loaded library, a replication origin, a temporary slot. */
+    /** A change of the server that no statement undoes, such as a loaded library, a replication origin or a temporary slot. */
     IRREVERSIBLE;
 
     /** This change in a set of changes. */

@@ -1,10 +1,10 @@
 package dev.nanopool.sql;
 
 /**
- * The JDBC escapes that the driver replaces before it sends SQL text: <code>{d '...'}</code>, <code>{t '...'}</code>,
- * <code>{ts '...'}</code>, <code>{escape '...'}</code>, <code>{fn name(...)}</code>, <code>{oj ...}</code>.
+ * The JDBC escapes that the driver replaces before it sends SQL text. They are <code>{d '...'}</code>, <code>{t '...'}</code>,
+ * <code>{ts '...'}</code>, <code>{escape '...'}</code>, <code>{fn name(...)}</code> and <code>{oj ...}</code>.
  *
- * <p>The driver takes braces and a keyword for an escape whatever follows. If the escape is malformed, the driver drops
+ * <p>The driver takes braces and a keyword for an escape, and does not check what follows. If the escape is malformed, the driver drops
  * characters, for example a quote, and the server reads another text than the one that was classified. A plain escape is
  * one whose replacement leaves all tokens around it and in it as they are.
  */
@@ -12,7 +12,7 @@ final class Escapes {
     /** A function call with more characters is not plain, so that nested ones are not read again and again. */
     private static final int LONGEST_CALL = 1_000;
 
-    /** What may stand before and after a plain escape, besides blanks: nothing that a word or a string could grow into. */
+    /** What may stand before and after a plain escape, besides blanks. None of it can become part of a word or a string. */
     private static final String NEIGHBOURS = "()[],;=<>+*|";
 
     private static final String[] LITERALS = {"d", "t", "ts", "escape"};

@@ -65,7 +65,7 @@ final class SqlReader {
         return end - start == name.length() && isNameStart(name);
     }
 
-    /** Whether the identifier starts so, given in lower case; in a quoted one, upper and lower case differ. */
+    /** Whether the identifier starts so, given in lower case. In a quoted identifier, upper and lower case differ. */
     boolean isNameStart(String prefix) {
         return isIdentifier() && startsWith(prefix, token == Token.NAME);
     }
@@ -88,13 +88,13 @@ final class SqlReader {
         return true;
     }
 
-    /** Goes to the next statement, before its first token; false if there is none. */
+    /** Goes to the next statement, before its first token. False if there is none. */
     boolean nextStatement() {
         token = Token.NONE;
         return at < length;
     }
 
-    /** Goes to the next token; false at the end of the statement. */
+    /** Goes to the next token. False at the end of the statement. */
     boolean next() {
         if (token == Token.END) {
             return false;
@@ -154,7 +154,7 @@ final class SqlReader {
         } while (depth > 0 && at < length);
     }
 
-    /** A run of digits is a token; the rest of a number such as 1e5 is the next token. */
+    /** A run of digits is a token. The rest of a number such as 1e5 is the next token. */
     private void number() {
         while (at < length && isDigit(text.charAt(at))) {
             at++;

@@ -33,7 +33,7 @@ public final class SqlText {
     private final boolean callIsSelect;
     private volatile Memory memory = new Memory();
 
-    /** With {@code callIsSelect} the driver makes a SELECT of <code>{call f()}</code>; else that may be a CALL. */
+    /** If {@code callIsSelect}, the driver makes a SELECT of <code>{call f()}</code>. Otherwise that may be a CALL. */
     public SqlText(boolean callIsSelect) {
         this.callIsSelect = callIsSelect;
     }
@@ -110,8 +110,8 @@ public final class SqlText {
     }
 
     /**
-     * Functions of the server whose effect lasts as long as the session: a replication origin, a slot that may be temporary,
-     * the state of a base backup.
+     * Functions of the server whose effect lasts as long as the session, for a replication origin, a slot that may be temporary,
+     * or the state of a base backup.
      */
     private static final String[] IRREVERSIBLE_FUNCTIONS = {
         "pg_replication_origin_session_setup",
@@ -124,7 +124,7 @@ public final class SqlText {
         "pg_start_backup",
     };
 
-    /** The first word tells what some statements change; some words count wherever they stand. */
+    /** Reads the statements. The first word shows what some of them change, and some words count at any place. */
     private static final class Classifier {
         private final String text;
         private final SqlReader sql;

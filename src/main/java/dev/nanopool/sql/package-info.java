@@ -1,4 +1,4 @@
-/** What SQL text may change in its session. Knows text and nothing else: no connection, no pool, no configuration. */
+/** Says what SQL text may change in its session. This package knows only text, and no connection, pool or configuration. */
 @NullMarked
 package dev.nanopool.sql;
 
