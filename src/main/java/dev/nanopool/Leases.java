@@ -5,6 +5,7 @@ import dev.nanopool.queue.RefusedException;
 import dev.nanopool.queue.RefusedException.Reason;
 import dev.nanopool.queue.StackReserve;
 import dev.nanopool.sql.SqlText;
+import java.lang.invoke.MethodHandles;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
@@ -16,8 +17,17 @@ import org.jspecify.annotations.Nullable;
 /** The way of a connection to its caller and back. Thread-safe; blocks in {@link #lease} only. */
 final class Leases implements Lender<PhysicalConnection> {
     private static final int MOST_SITES = 1_000;
-    private static final int TIMED =
-            64; // one lease in so many is timed exactly: a clock costs more than the rest of it
+    // One lease in so many is timed exactly, because a clock costs more than the rest of a lease.
+    private static final int TIMED = 64;
+
+    static {
+        try {
+            // Loading this large class must not hold up the first caller with a connection in its hand.
+            MethodHandles.lookup().ensureInitialized(ClientConnection.class);
+        } catch (IllegalAccessException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
 
     private final PoolConfig config;
     private final LeaseQueue<PhysicalConnection> queue;
