@@ -25,13 +25,13 @@ import javax.lang.model.util.ElementFilter;
 import javax.tools.ToolProvider;
 
 /**
- * Writes the mechanical half of the objects that a client sees: one method for each method of the interface or class.
- * Each method enters the lease before it calls the driver and leaves it afterwards. The exceptions stand in
- * {@code local-methods.txt}. A failure of the driver passes through {@code recordFailure}; a result that can lead back to the
- * connection passes through {@code wrap}. What the pool does differently stands in hand-written subclasses.
+ * Writes the mechanical half of the objects that a client sees. It has one method for each method of the interface or class. Each
+ * method enters the lease before it calls the driver and leaves it afterwards. {@code local-methods.txt} lists the exceptions. A
+ * failure of the driver passes through {@code recordFailure}, and a result that can lead back to the connection passes through
+ * {@code wrap}. Hand-written subclasses hold what the pool does differently.
  *
- * <p>The interfaces are read as the given Java release declares them, so the output is the same on every JDK. Run by the
- * build: {@code java -cp <driver> ForwardingGenerator.java <release> <output folder> <local-methods.txt>}.
+ * <p>It reads the interfaces as the given Java release declares them, so the output is the same on every JDK. The build runs
+ * {@code java -cp <driver> ForwardingGenerator.java <release> <output folder> <local-methods.txt>}.
  */
 @SupportedAnnotationTypes("*")
 public final class ForwardingGenerator extends AbstractProcessor {
@@ -42,7 +42,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
      *
      * @param superclass the generated class that this one extends, or a class whose public methods it overrides
      * @param delegate the type of the driver's object
-     * @param field the name of the driver's object; null: the subclass answers it ({@code delegate()}); "super": the object
+     * @param field the name of the driver's object; null if the subclass answers it ({@code delegate()}); "super" if the object
      *     itself is the driver's
      * @param types the interfaces, or the class, whose methods are written
      * @param isRoot whether a hand-written subclass answers {@code enter} and {@code exit}; if not, the client answers them
@@ -56,7 +56,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
             List<String> types,
             boolean isRoot,
             Set<String> byHand) {
-        /** A class that needs no other; it is final unless a hand-written one extends it. */
+        /** A class that needs no other one. It is final unless a hand-written class extends it. */
         static Forwarding of(String name, String delegate, String field, String... types) {
             return new Forwarding(name, null, delegate, field, List.of(types), false, Set.of());
         }
@@ -145,7 +145,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
             "ClientPreparedStatement", List.of("java.sql.Statement"),
             "ClientCallableStatement", List.of("java.sql.PreparedStatement"));
 
-    /** Types whose values can lead back to the driver's connection: results pass {@code wrap}. */
+    /** Types whose values can lead back to the driver's connection. Such results pass {@code wrap}. */
     private static final Set<String> WRAPPED = Set.of(
             "java.lang.Object",
             "java.sql.Connection",
@@ -165,7 +165,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
             "org.postgresql.largeobject.LargeObjectManager",
             "org.postgresql.fastpath.Fastpath");
 
-    /** Types whose wrappers come back as arguments: the driver gets its own object. */
+    /** Types whose wrappers come back as arguments. The driver gets its own object. */
     private static final Set<String> UNWRAPPED =
             Set.of("java.lang.Object", "java.sql.Array", "java.sql.Blob", "java.sql.Clob", "java.sql.SQLXML");
 
@@ -176,13 +176,13 @@ public final class ForwardingGenerator extends AbstractProcessor {
     private static final Set<String> STREAMING =
             Set.of("java.sql.Blob", "java.sql.Clob", "org.postgresql.largeobject.LargeObject");
 
-    /** Types whose getters read what is in memory: a wrong argument is no failure of the connection. */
+    /** Types whose getters read from memory, so that a wrong argument is no failure of the connection. */
     private static final Set<String> READ = Set.of("java.sql.ResultSet", "java.sql.Array");
 
     /** Methods whose first argument is SQL text begin like this. */
     private static final List<String> TEXT = List.of("execute", "addBatch", "prepare");
 
-    /** What local-methods.txt says of a method. */
+    /** What local-methods.txt says about a method. */
     private enum Kind {
         LOCAL,
         MEMORY,
@@ -212,7 +212,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
         }
     }
 
-    /** The list, by "type.name" or "type.name(types)". */
+    /** Reads the list, by "type.name" or "type.name(types)". */
     private static Map<String, Kind> kinds(Path list) throws IOException {
         Map<String, Kind> kinds = new HashMap<>();
         for (String line : Files.readAllLines(list)) {
@@ -262,7 +262,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
                         && forwarding.types.contains(name.substring(0, name.lastIndexOf('.'))));
     }
 
-    /** What an earlier generator has written must not be compiled. */
+    /** Deletes what an earlier generator has written, because it must not be compiled. */
     private void removeOthers() {
         Set<String> names = CLASSES.stream().map(c -> c.name + ".java").collect(Collectors.toSet());
         try (var files = Files.list(out)) {
@@ -322,7 +322,7 @@ public final class ForwardingGenerator extends AbstractProcessor {
         String name = forwarding.name;
         String field = forwarding.field;
         if (field == null) {
-            text.append("    /** The driver's object; fails if the client is closed. */\n");
+            text.append("    /** The driver's object. Throws if the client is closed. */\n");
             text.append("    abstract %s delegate() throws java.sql.SQLException;\n\n".formatted(forwarding.delegate));
             text.append("    /** The same for methods that declare no SQLException. */\n");
             text.append("    abstract %s delegateUnchecked();\n".formatted(forwarding.delegate));

@@ -10,17 +10,21 @@ import java.util.stream.Collectors;
 
 /**
  * The safety net. It compares how many permits there should be with how many it finds. A difference that lasts for longer than
- * a second is a bug of the pool, which the audit reports and repairs. For the housekeeper alone.
+ * a couple of seconds is a bug of the pool, which the audit reports and repairs. For the housekeeper alone.
  */
 final class Audit {
-    private static final long PATIENCE_NANOS = Duration.ofMillis(1_100).toNanos();
+    private static final long PATIENCE_NANOS = Duration.ofSeconds(2).toNanos();
+    // If two checks are farther apart, the process stood still, and so did the thread that has the permit in its hand.
+    private static final long CHECK_NANOS = Duration.ofMillis(300).toNanos();
 
     private final Supply supply;
     private final LeaseQueue<PhysicalConnection> queue;
     private final Events events;
     private final Map<PhysicalConnection, Long> quiet = new HashMap<>(); // leases of the idle ones when suspicion began
-    private long sinceNanos = Long.MAX_VALUE; // MAX_VALUE if there is no suspicion
-    private int smallest; // the smallest difference of all checks since then
+    private boolean suspicious;
+    private int smallest; // the smallest difference of all checks since the suspicion began
+    private long checkedNanos;
+    private long suspiciousNanos; // how long the suspicion has lasted while the process ran
 
     Audit(Supply supply, Events events) {
         this.supply = supply;
@@ -29,25 +33,32 @@ final class Audit {
     }
 
     boolean isSuspicious() {
-        return sinceNanos != Long.MAX_VALUE;
+        return suspicious;
     }
 
     /** Compares the numbers. The housekeeper calls it several times a second while {@link #isSuspicious}, else once. */
     void compare(long now) {
         int difference = missingPermits();
-        if (difference == 0 || (isSuspicious() && Integer.signum(difference) != Integer.signum(smallest))) {
-            sinceNanos = Long.MAX_VALUE;
-            quiet.clear();
-        } else if (!isSuspicious()) {
-            sinceNanos = now;
+        if (difference == 0 || (suspicious && Integer.signum(difference) != Integer.signum(smallest))) {
+            trust();
+        } else if (!suspicious) {
+            suspicious = true;
+            suspiciousNanos = 0;
             smallest = difference;
             for (PhysicalConnection connection : supply.connections()) {
                 if (connection.state() == State.IDLE) quiet.put(connection, connection.leases());
             }
         } else {
             if (Math.abs(difference) < Math.abs(smallest)) smallest = difference;
-            if (now - sinceNanos >= PATIENCE_NANOS) repair();
+            suspiciousNanos += Math.min(now - checkedNanos, CHECK_NANOS);
+            if (suspiciousNanos >= PATIENCE_NANOS) repair();
         }
+        checkedNanos = now;
+    }
+
+    private void trust() {
+        suspicious = false;
+        quiet.clear();
     }
 
     /**
@@ -74,8 +85,7 @@ final class Audit {
                 "%d permits were %s, which the pool has repaired: %s"
                         .formatted(Math.abs(smallest), smallest > 0 ? "missing" : "too many", numbers),
                 null));
-        sinceNanos = Long.MAX_VALUE;
-        quiet.clear();
+        trust();
     }
 
     /** How many permits should exist and are found nowhere. The number is negative if too many are found. */

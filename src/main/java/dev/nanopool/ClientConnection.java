@@ -43,8 +43,8 @@ import org.postgresql.replication.PGReplicationConnection;
 import org.postgresql.util.PGobject;
 
 /**
- * What {@code client()} returns: a lease as a {@code Connection}. The first call of {@code close} ends the lease;
- * afterwards every method throws SQLState 08003, and nothing reaches the session, which may belong to another lease.
+ * A lease as a {@code Connection}, which {@code client()} returns. The first call of {@code close} ends the lease. Afterwards
+ * every method throws SQLState 08003, and no call reaches the session, which may belong to another lease.
  * Every object that the lease hands out enters the lease before it uses the driver, by {@link #enter}.
  */
 final class ClientConnection extends ForwardingConnection implements Client {
@@ -58,8 +58,8 @@ final class ClientConnection extends ForwardingConnection implements Client {
         }
     }
 
-    // Four fields, so that a lease which executes nothing is one object of 32 bytes.
-    private final PhysicalConnection connection; // this lease's, as long as isEnded() is false
+    // A lease that executes nothing is one object of 32 bytes, because it has only these four fields.
+    private final PhysicalConnection connection; // belongs to this lease as long as isEnded() is false
     private final Thread owner = Thread.currentThread();
     private final long startNanos;
     private volatile @Nullable Usage usage;
@@ -103,7 +103,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return !connection.isLeasedBy(this);
     }
 
-    /** The connection, while the lease lasts; SQLState 08003 afterwards. */
+    /** Returns the connection while the lease lasts. Throws SQLState 08003 afterwards. */
     PhysicalConnection connection() throws SQLException {
         if (isEnded()) throw closedException();
         return connection;
@@ -118,14 +118,14 @@ final class ClientConnection extends ForwardingConnection implements Client {
                 connection.lender().name() + ": this client is closed", Failures.CONNECTION_DOES_NOT_EXIST);
     }
 
-    /** The connection is replaced when it comes back. */
+    /** Marks the connection, so that the pool replaces it when the lease ends. */
     void retire() throws SQLException {
         connection().retire();
     }
 
-    // The door: each object that the lease hands out comes through here
+    // The door, through which each object comes that the lease hands out
 
-    /** Counts the thread as inside, or answers null: the lease has ended. */
+    /** Counts the thread as inside. Null if the lease has ended. */
     @Nullable
     PhysicalConnection tryEnter() {
         if (isEnded()) return null;
@@ -174,7 +174,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         exit(inside);
     }
 
-    /** Sends a cancel for what this lease executes; does nothing once the lease has ended. Blocks until it is sent. */
+    /** Sends a cancel for what this lease executes, unless the lease has ended. Blocks until it is sent. */
     void cancel(SqlAction cancel) throws SQLException {
         used().cancel(this::isEnded, cancel);
     }
@@ -204,13 +204,13 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return text;
     }
 
-    /** Records what the next lease must not see. */
+    /** Records a change that the next lease must not see. */
     PhysicalConnection changing(Change change) throws SQLException {
         session().state().changed(change);
         return connection;
     }
 
-    /** Records a change that no reset undoes: the connection is replaced after this lease. */
+    /** Records a change that no reset undoes, so that the pool replaces the connection after this lease. */
     void irreversible() {
         if (!isEnded()) connection.session().state().irreversible();
     }
@@ -221,19 +221,19 @@ final class ClientConnection extends ForwardingConnection implements Client {
         used().keep(this);
     }
 
-    /** The caller gets an object of the driver, with which it can change anything. */
+    /** Hands out an object of the driver, with which the caller can change anything. */
     <T> T unwrapped(T driver) throws SQLException {
         changing(Change.UNWRAPPED);
         keep();
         return driver;
     }
 
-    /** The lease has begun a COPY. */
+    /** Records that the lease has begun a COPY. */
     void copying(CopyProgress progress) throws SQLException {
         used().begin(progress);
     }
 
-    /** A statement that the end of the lease closes, unless it is closed before. */
+    /** Records a statement, which the end of the lease closes if it is still open. */
     void opened(Statement statement) throws SQLException {
         used().statements().add(statement);
     }
@@ -243,7 +243,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         if (used != null) used.statements().remove(statement);
     }
 
-    /** The query timeout that a new statement has; 0: none. */
+    /** The query timeout of a new statement. 0 if there is none. */
     long queryTimeoutNanos() throws SQLException {
         return session().state().queryTimeoutNanos();
     }
@@ -262,9 +262,9 @@ final class ClientConnection extends ForwardingConnection implements Client {
         }
     }
 
-    // The client's objects for the driver's
+    // The client's objects around the driver's objects
 
-    @SuppressWarnings("UnusedVariable") // the driver's connection is not handed out
+    @SuppressWarnings("UnusedVariable") // the client takes its place
     Connection wrap(@Nullable Connection connection) {
         return this;
     }
@@ -284,7 +284,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return new ClientCallableStatement(this, statement);
     }
 
-    /** Rows of a statement that the client has not made itself. */
+    /** Wraps rows of a statement that the client itself has not made. */
     @Nullable
     ResultSet wrap(@Nullable ResultSet rows) throws SQLException {
         return rows == null ? null : new ClientStatement(this, rows.getStatement()).wrap(rows);
@@ -365,7 +365,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return new ClientLargeObjectManager(this);
     }
 
-    /** Calls any function of the server by its number, so it can change anything there. */
+    /** Wraps the fast path, which calls any function of the server by its number, so it can change anything there. */
     @Override
     @SuppressWarnings("deprecation")
     Fastpath wrap(Fastpath fastpath) throws SQLException {
@@ -373,7 +373,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return new ClientFastpath(this, fastpath);
     }
 
-    /** The value of a column or a parameter. A refcursor comes as rows with a statement of their own. */
+    /** Wraps the value of a column or a parameter. A refcursor comes as rows with a statement of their own. */
     @Nullable
     Object wrap(@Nullable Object value) throws SQLException {
         if (value instanceof Array array) return wrap(array);
@@ -383,7 +383,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return value instanceof SQLXML xml ? wrap(xml) : value;
     }
 
-    /** The value as the type that the caller wants. A class of the driver gets no wrapper, as with {@code unwrap}. */
+    /** Wraps the value as the type that the caller wants. A class of the driver gets no wrapper, as with {@code unwrap}. */
     @SuppressWarnings("ReferenceEquality") // the same object is meant
     <T> @Nullable T wrap(@Nullable T value, Class<T> type) throws SQLException {
         Object wrapper = wrap((Object) value);
@@ -391,7 +391,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return type.isInstance(wrapper) ? type.cast(wrapper) : unwrapped(Objects.requireNonNull(value));
     }
 
-    /** The driver's object for a wrapper of this lease. A wrapper of another lease stays one, so that it is checked. */
+    /** Returns the driver's object of a wrapper of this lease. A wrapper of another lease stays, so that its calls fail. */
     @Override
     @SuppressWarnings("unchecked") // each wrapper has the interface of its driver's object
     <T> T unwrapArgument(T value) {
@@ -443,7 +443,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return !isEnded() && super.isValid(timeout);
     }
 
-    /** This client if it has the type; else the driver's object, and then everything is reset after the lease. */
+    /** Returns this client if it has the type, else the driver's object. Then the pool resets everything after the lease. */
     @Override
     public <T> T unwrap(Class<T> type) throws SQLException {
         BaseConnection driver = delegate();
@@ -456,7 +456,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return type.isInstance(this) || driver.isWrapperFor(type);
     }
 
-    // What costs no round trip
+    // Answers that cost no round trip
 
     @Override
     public int getTransactionIsolation() throws SQLException {
@@ -479,8 +479,8 @@ final class ClientConnection extends ForwardingConnection implements Client {
     }
 
     /**
-     * Commits. The driver answers the commit of a failed transaction by a silent rollback; with {@code strictCommit} that
-     * is an exception, and the transaction is still to be rolled back.
+     * Commits. The driver answers the commit of a failed transaction by a silent rollback. With {@code strictCommit} this method
+     * throws, and the caller still has to roll the transaction back.
      */
     @Override
     public void commit() throws SQLException {
@@ -492,14 +492,14 @@ final class ClientConnection extends ForwardingConnection implements Client {
         super.commit();
     }
 
-    /** Begins the lease without auto-commit, as the pool's configuration says. No round trip, because the driver has it. */
+    /** Begins the lease without auto-commit, by the configuration. It costs no round trip, because the driver keeps the mode. */
     void beginWithoutAutoCommit() throws SQLException {
         connection();
         used().beginWithoutAutoCommit();
         setAutoCommit(false);
     }
 
-    // What the next client must not see
+    // Changes that the next client must not see
 
     @Override
     public void setAutoCommit(boolean autoCommit) throws SQLException {
@@ -577,7 +577,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         }
     }
 
-    /** A copy, because the driver answers the object that it uses. */
+    /** Returns a copy, because the driver returns the object that it uses. */
     @Override
     public Properties getClientInfo() throws SQLException {
         var copy = new Properties();
@@ -585,7 +585,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return copy;
     }
 
-    /** A copy, because the driver answers the object that it uses. */
+    /** Returns a copy, because the driver returns the object that it uses. */
     @Override
     public Map<String, Class<?>> getTypeMap() throws SQLException {
         return new HashMap<>(super.getTypeMap());
@@ -629,7 +629,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
         }
     }
 
-    /** The end of the lease registers the class again that the type had before. */
+    /** Registers a class. The end of the lease registers the class again that the type had before. */
     @Override
     @SuppressWarnings("deprecation")
     public void addDataType(String type, String className) {
@@ -648,12 +648,12 @@ final class ClientConnection extends ForwardingConnection implements Client {
         super.addDataType(type, klass);
     }
 
-    /** The class that the driver makes of values of that type; null: none of their own. */
+    /** The class that the driver makes of values of that type. Null if the type has none of its own. */
     private @Nullable Class<? extends PGobject> typeClass(String type) {
         return delegateUnchecked().getTypeInfo().getPGobject(type);
     }
 
-    /** What replication leaves in a session cannot be undone. */
+    /** Returns the API of replication, whose changes of the session no reset undoes. */
     @Override
     public PGReplicationConnection getReplicationAPI() {
         PhysicalConnection inside = enterUnchecked();

@@ -27,10 +27,10 @@ import org.postgresql.PGProperty;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.core.ServerVersion;
 
-/** Opens connections: URL, TLS, credentials, deadline. Thread-safe; blocks for {@code connectTimeout} at most. */
+/** Opens connections, with URL, TLS, credentials and deadline. Thread-safe. Blocks for {@code connectTimeout} at most. */
 final class Connector {
     private static final Driver DRIVER = new Driver();
-    // In which an attempt that was given up ends.
+    // The time in which an attempt ends that was given up.
     private static final long GIVEN_UP_NANOS = Duration.ofMillis(100).toNanos();
 
     private final PoolConfig config;
@@ -49,8 +49,7 @@ final class Connector {
                 + config.url.hosts.stream().map(Object::toString).collect(Collectors.joining(","))
                 + "/"
                 + (config.url.database == null ? "" : URLEncoder.encode(config.url.database, StandardCharsets.UTF_8));
-        // The oldest server that is supported: saves the driver a round trip, and RESET returns to the application's
-        // name.
+        // The oldest supported server. This saves the driver a round trip, and RESET returns to the application's name.
         set(PGProperty.ASSUME_MIN_SERVER_VERSION, "12");
         set(PGProperty.GSS_ENC_MODE, "disable");
         set(PGProperty.TCP_KEEP_ALIVE, "true");
@@ -60,7 +59,7 @@ final class Connector {
         properties.putAll(config.url.properties);
         properties.putAll(config.driverProperties);
         set(PGProperty.SSL_MODE, config.tls.sslmode());
-        // The driver counts in milliseconds, by an int; the real deadline is the pool's.
+        // The driver counts milliseconds by an int. The pool itself keeps the real deadline.
         long seconds = Math.min(config.connectTimeout.plusMillis(999).toSeconds(), Integer.MAX_VALUE / 1_000);
         set(PGProperty.CONNECT_TIMEOUT, Long.toString(seconds));
         set(PGProperty.LOGIN_TIMEOUT, "0"); // it costs a platform thread for each connection, and is no real deadline
@@ -88,7 +87,7 @@ final class Connector {
         if (!options.isEmpty()) set(PGProperty.OPTIONS, options.toString().strip());
     }
 
-    /** Whether the driver turns {@code {call f()}} into a SELECT, as it does unless told otherwise. */
+    /** Whether the driver turns {@code {call f()}} into a SELECT, as it does by default. */
     boolean isCallSelect() {
         return properties
                 .getProperty(PGProperty.ESCAPE_SYNTAX_CALL_MODE.getName(), "select")
@@ -114,9 +113,9 @@ final class Connector {
     }
 
     /**
-     * The user and the password, asked for on the calling thread; interrupts it when {@code connectTimeout} has passed.
+     * Asks for the user and the password on the calling thread, and interrupts it when {@code connectTimeout} has passed.
      *
-     * @throws SQLException if they could not be had; SQLState 08001
+     * @throws SQLException if the supplier gives none; SQLState 08001
      */
     Credentials credentialsHere() throws SQLException {
         Thread caller = Thread.currentThread();
@@ -168,8 +167,8 @@ final class Connector {
     /**
      * Begins to open a connection on a thread of its own. Blocks for 0.1 s at most, while an attempt ends that was given up.
      *
-     * @param credentials the user and the password; null: that thread asks for them
-     * @throws SQLException if as many earlier attempts hang as may run at a time: in the supplier of the credentials, or in a
+     * @param credentials the user and the password; null if that thread asks for them
+     * @throws SQLException if as many earlier attempts as may run at a time hang in the supplier of the credentials, or in a
      *     name look-up, where nothing can end them
      */
     Pending begin(@Nullable Credentials credentials) throws SQLException, InterruptedException {
@@ -198,7 +197,7 @@ final class Connector {
         if (given == null) attempts.release();
     }
 
-    /** An attempt under way. When its deadline has passed, its socket is closed under it. */
+    /** An attempt under way. When its deadline has passed, the pool closes its socket. */
     final class Pending {
         private final PoolSocketFactory.Attempt attempt =
                 new PoolSocketFactory.Attempt(candidates(), config.connectTimeout);
@@ -207,10 +206,10 @@ final class Connector {
         private final Thread thread;
 
         private Pending(@Nullable Credentials given) {
-            // A platform thread: TLS and SCRAM compute for milliseconds, through which a virtual one would keep callers
-            // off its carrier; and a thread that waits for another thread's class initialisation would pin it.
+            // This is a platform thread, because TLS and SCRAM compute for milliseconds, and a virtual thread would keep
+            // callers off its carrier. A virtual thread that waits for the initialisation of a class would pin its carrier.
             this.thread = threads.platformThread("connect", () -> connect(attempt, given, result));
-            // Where the driver finds the socket factory.
+            // The driver looks for the socket factory here.
             thread.setContextClassLoader(Connector.class.getClassLoader());
         }
 
@@ -229,8 +228,9 @@ final class Connector {
         }
 
         /**
-         * Waits for the supplier of the credentials, and answers whether the calling thread holds it up: the supplier has
-         * given no answer for that time, and the calling thread initialises a class, or the supplier waits for a monitor.
+         * Waits for the supplier of the credentials, and answers whether the calling thread holds it up. That is so if the
+         * supplier has not answered in that time, and the calling thread initialises a class or the supplier waits for a
+         * monitor.
          */
         boolean detectHoldUp(Duration patience) throws InterruptedException {
             try {
@@ -243,13 +243,13 @@ final class Connector {
             return false;
         }
 
-        /** The attempt's thread may not go on before the calling thread does, so that a closing pool does not wait for it. */
+        /** Gives the attempt up. A closing pool does not wait for its thread, which may wait for the calling thread. */
         void leaveBehind() {
             giveUp();
             threads.leaveBehind(thread);
         }
 
-        /** The attempt is of no use, whatever comes of it. Does not block. */
+        /** Gives the attempt up, and aborts its connection if it still comes. Does not block. */
         void giveUp() {
             try {
                 // A connection that has come meanwhile has no owner.
@@ -261,7 +261,7 @@ final class Connector {
             }
         }
 
-        /** Blocks until the connection is open; the driver's exceptions pass unchanged. */
+        /** Blocks until the connection is open. The driver's exceptions pass unchanged. */
         Opened await() throws SQLException {
             SQLException failure = null;
             boolean isTaken = false;
@@ -356,7 +356,7 @@ final class Connector {
         if (login.putIfAbsent(PGProperty.SOCKET_FACTORY.getName(), PoolSocketFactory.class.getName()) == null) {
             login.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), attempt.key());
         } else {
-            attempt.begun().complete(null); // no socket of a foreign factory tells it
+            attempt.begun().complete(null); // no socket of a foreign factory reports it
         }
         BaseConnection connection = login(attempt, login, credentials);
         PeekableSocket socket = attempt.end();
@@ -380,13 +380,13 @@ final class Connector {
         }
     }
 
-    /** Whether the driver sets the application's name after the login: for servers that are too old for a better way. */
+    /** Whether the driver sets the application's name after the login, as it does for very old servers. */
     private static boolean isNamedBySql(Properties login) {
         String oldest = login.getProperty(PGProperty.ASSUME_MIN_SERVER_VERSION.getName());
         return ServerVersion.from(oldest).getVersionNum() < ServerVersion.v9_0.getVersionNum();
     }
 
-    /** Closes the socket, in two ways, because either of them may fail. Never blocks. */
+    /** Closes the socket in two ways, because either of them may fail. Never blocks. */
     static void abort(BaseConnection connection, @Nullable PeekableSocket socket) throws SQLException {
         try {
             PoolSocketFactory.close(socket);
@@ -395,7 +395,7 @@ final class Connector {
         }
     }
 
-    /** Logs in; once more from the first host if a host was given up just when it let the driver in. */
+    /** Logs in. Begins again with the first host if the pool gave a host up just when it accepted the driver. */
     private BaseConnection login(PoolSocketFactory.Attempt attempt, Properties login, Credentials credentials)
             throws SQLException {
         while (true) {
@@ -410,7 +410,7 @@ final class Connector {
         }
     }
 
-    /** Logs in. A password that has been changed meanwhile is asked for once more. */
+    /** Logs in. Asks once more for a password that has changed meanwhile. */
     private BaseConnection loginTwice(PoolSocketFactory.Attempt attempt, Properties login, Credentials credentials)
             throws SQLException {
         try {
@@ -427,7 +427,7 @@ final class Connector {
     private BaseConnection loginOnce(Properties login, Credentials credentials) throws SQLException {
         login.setProperty(PGProperty.USER.getName(), credentials.user());
         login.remove(PGProperty.PASSWORD.getName());
-        // An empty password is one only if it was given: the driver looks elsewhere for one that was not.
+        // An empty password counts only if the URL has it, because the driver looks elsewhere for a missing password.
         if (!credentials.password().isEmpty() || config.url.password != null) {
             login.setProperty(PGProperty.PASSWORD.getName(), credentials.password());
         }
@@ -447,7 +447,7 @@ final class Connector {
         return properties.getProperty(PGProperty.TARGET_SERVER_TYPE.getName(), "any");
     }
 
-    /** How many hosts the driver tries at most: for a preference it tries all of them, then all of them in any role. */
+    /** How many hosts the driver tries at most. For a preference it tries all of them, and then all of them in any role. */
     private int candidates() {
         int hosts = config.url.hosts.size();
         return targetServerType().toLowerCase(Locale.ROOT).startsWith("prefer") ? 2 * hosts : hosts;

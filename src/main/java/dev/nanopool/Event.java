@@ -5,14 +5,14 @@ import java.lang.System.Logger.Level;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
-/** Something that happened in a pool, as a value: counted, logged and reported to the listener by {@link Events}. */
+/** Something that happened in a pool, as a value. {@link Events} counts it, logs it and reports it to the listener. */
 sealed interface Event {
     /** Receives events. */
     interface Sink {
         void accept(Event event);
     }
 
-    /** The log level; {@link Level#OFF}: not logged. */
+    /** The log level. {@link Level#OFF} if the event is not logged. */
     default Level level() {
         return Level.DEBUG;
     }
@@ -22,7 +22,7 @@ sealed interface Event {
         return "";
     }
 
-    /** What the log shows a stack of; null: nothing. */
+    /** The failure of which the log shows the stack. Null if there is none. */
     default @Nullable Throwable stack() {
         return null;
     }
@@ -48,7 +48,7 @@ sealed interface Event {
     /**
      * An attempt to open a connection failed.
      *
-     * @param isFirst whether the attempt before had succeeded: one warning for each series of failures
+     * @param isFirst whether the attempt before had succeeded, so that each series of failures has one warning
      */
     record OpenFailed(Throwable cause, boolean isFirst) implements Event {
         @Override
@@ -119,7 +119,7 @@ sealed interface Event {
         }
     }
 
-    /** The driver's sentence, and the reason below it. */
+    /** The driver's message, and the reason below it. */
     private static String rootCause(Throwable cause) {
         Throwable root = cause;
         while (root.getCause() != null) root = root.getCause();
@@ -144,7 +144,7 @@ sealed interface Event {
         }
     }
 
-    /** A connection broke. {@link Unexplained} is the warning, if no other line tells why. */
+    /** A connection broke. {@link Unexplained} is the warning, if no other line says why. */
     record Lost(int backendPid, @Nullable Throwable cause) implements Event {
         @Override
         public String line() {

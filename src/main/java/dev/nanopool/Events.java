@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * The one funnel for what happens in a pool: each event goes to the counters, the log and the listener, in this order. What a
- * log handler or a listener throws ends here, because the caller may be between a permit and its connection. Thread-safe.
+ * The one funnel for what happens in a pool. Each event goes to the counters, the log and the listener, in this order. What a log
+ * handler or a listener throws ends here, because the caller may be between a permit and its connection. Thread-safe.
  */
 final class Events {
     private final String pool;
@@ -30,7 +30,7 @@ final class Events {
         return counters;
     }
 
-    /** Whether lines of that level are logged. */
+    /** Whether the log takes lines of that level. */
     boolean isLogged(Level level) {
         try {
             return logger.isLoggable(level);
@@ -56,7 +56,7 @@ final class Events {
         try {
             logger.log(Level.WARNING, () -> pool + ": the listener failed", failure);
         } catch (Throwable e) {
-            sinksFailed.incrementAndGet(); // the log fails, so the count is all that can be told
+            sinksFailed.incrementAndGet(); // the log fails, too, so only the count can show it
         }
     }
 
@@ -84,7 +84,7 @@ final class Events {
                 if (left.isReported()) listener.transactionLeftOpen(pool, left.site(), left.sql());
             }
             case Event.Exhausted exhausted -> listener.exhausted(pool, exhausted.exception());
-            default -> {} // of no interest to a program
+            default -> {} // the listener does not receive the others
         }
     }
 }

@@ -5,6 +5,7 @@ import dev.nanopool.queue.RefusedException;
 import dev.nanopool.queue.RefusedException.Reason;
 import dev.nanopool.queue.StackReserve;
 import dev.nanopool.sql.SqlText;
+import java.lang.invoke.MethodHandles;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
@@ -13,11 +14,20 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
-/** The way of a connection to its caller and back. Thread-safe; blocks in {@link #lease} only. */
+/** Leads a connection to its caller and back. Thread-safe. Blocks in {@link #lease} only. */
 final class Leases implements Lender<PhysicalConnection> {
     private static final int MOST_SITES = 1_000;
-    private static final int TIMED =
-            64; // one lease in so many is timed exactly: a clock costs more than the rest of it
+    // One lease in so many is timed exactly, because a clock costs more than the rest of a lease.
+    private static final int TIMED = 64;
+
+    static {
+        try {
+            // Loading this large class must not hold up the first caller with a connection in its hand.
+            MethodHandles.lookup().ensureInitialized(ClientConnection.class);
+        } catch (IllegalAccessException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
 
     private final PoolConfig config;
     private final LeaseQueue<PhysicalConnection> queue;
@@ -61,7 +71,7 @@ final class Leases implements Lender<PhysicalConnection> {
                 StackReserve.require(); // for `finally`
                 long startNanos = Clock.nanoTime();
                 PhysicalConnection first = connection;
-                connection = null; // in the hand of those that look at it
+                connection = null; // in the hand of the methods that check it
                 connection = awaitUsable(first, startNanos, timeoutNanos);
                 counters.waited(Clock.nanoTime() - startNanos);
             }
@@ -100,7 +110,7 @@ final class Leases implements Lender<PhysicalConnection> {
         return client;
     }
 
-    /** @param first an idle connection, which is not trusted; null: none was idle */
+    /** @param first an idle connection, which is not trusted; null if none was idle */
     private PhysicalConnection awaitUsable(@Nullable PhysicalConnection first, long startNanos, long timeoutNanos)
             throws SQLException {
         try {
@@ -124,7 +134,7 @@ final class Leases implements Lender<PhysicalConnection> {
         }
     }
 
-    /** Waits in the line. A caller is not one too many while a connection is idle or being validated. */
+    /** Waits in the line. The queue does not count a caller while a connection is idle or being validated. */
     private PhysicalConnection take(long deadlineNanos) throws RefusedException, InterruptedException {
         try {
             return queue.take(deadlineNanos, checks.validating());
@@ -135,7 +145,7 @@ final class Leases implements Lender<PhysicalConnection> {
         }
     }
 
-    /** For a caller that does not wait: this connection or another idle one, if it looks alive. */
+    /** Returns this connection or another idle one that looks alive, for a caller that does not wait. */
     private @Nullable PhysicalConnection takeUsable(@Nullable PhysicalConnection connection) {
         PhysicalConnection next = connection;
         while (next != null) {
@@ -168,7 +178,7 @@ final class Leases implements Lender<PhysicalConnection> {
     public @Nullable Runnable ended(PhysicalConnection connection, Lease lease, int forced) {
         Usage usage = lease.usage();
         SessionState state = connection.session().state();
-        // The pool does not know what became of a transaction whose connection is lost or in use.
+        // The pool does not know how a transaction ended whose connection is lost or in use.
         boolean isLeftOpen = usage != null
                 && forced == 0
                 && !state.isIdle()
@@ -189,7 +199,7 @@ final class Leases implements Lender<PhysicalConnection> {
         events.happened(new Event.TransactionLeftOpen(site, opener, isCallers && sites.add(site)));
     }
 
-    // What clients ask
+    // Questions of the clients
 
     @Override
     public String name() {

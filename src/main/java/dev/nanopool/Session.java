@@ -14,8 +14,9 @@ import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseConnection;
 
 /**
- * The driver's side of a connection: its socket, its failures, and what a lease changed in it. Belongs to the lease or to the
- * thread that has the connection in its hand; {@link #recordFailure}, {@link #abort} and the questions about failures are thread-safe.
+ * The driver's side of a connection, with its socket, its failures, and what a lease changed in it. It belongs to the lease or to
+ * the thread that has the connection in its hand. {@link #recordFailure}, {@link #abort} and the questions about failures are
+ * thread-safe.
  */
 final class Session {
     private final BaseConnection connection;
@@ -27,7 +28,7 @@ final class Session {
     private volatile Fact ending = Fact.LOST; // what that failure means; written before it
     private volatile boolean aborted;
     private volatile boolean staleCache; // the session repeats an internal error (XX000) for ever
-    private volatile boolean refusedWrite; // 25006: the lease's own doing, or the server is a standby now
+    private volatile boolean refusedWrite; // 25006, because the lease asked for it or the server is a standby now
 
     Session(Connector.Opened opened, PoolConfig config) throws SQLException {
         this.connection = opened.connection();
@@ -50,7 +51,11 @@ final class Session {
 
     // Failures
 
-    /** Remembers what a call of the driver threw; {@code speaking}: whether that call speaks to the server. */
+    /**
+     * Remembers what a call of the driver threw.
+     *
+     * @param speaking whether that call speaks to the server
+     */
     Failures.Kind recordFailure(Throwable thrown, boolean speaking) {
         Failures.Kind kind = Failures.kindOf(thrown, speaking);
         switch (kind) {
@@ -65,7 +70,7 @@ final class Session {
         return kind;
     }
 
-    /** Two threads that fail at the same moment may mix their reports; both mean the end. */
+    /** Records the end. Two threads that fail at the same moment may mix their reports, but both reports mean the end. */
     private void fail(Throwable thrown, Fact means) {
         if (failure != null) return;
         ending = means;
@@ -77,7 +82,7 @@ final class Session {
         return failure;
     }
 
-    /** No I/O: whether a failure was seen, or the driver has closed the connection itself. */
+    /** Whether a failure was seen, or the driver has closed the connection itself. Does no I/O. */
     boolean isBroken() {
         if (failure != null) return true;
         try {
@@ -88,7 +93,7 @@ final class Session {
         }
     }
 
-    /** What is wrong with the session, as {@linkplain Fact#bit facts}. No I/O. */
+    /** The {@linkplain Fact#bit facts} that are wrong with the session. Does no I/O. */
     int facts() {
         int facts = isBroken() ? ending.bit() : 0;
         if (state.isIrreversible()) facts |= Fact.IRREVERSIBLE.bit();
@@ -100,19 +105,19 @@ final class Session {
         return refusedWrite;
     }
 
-    /** The connection is kept all the same, until the next failure of this kind. */
+    /** Keeps the connection all the same, until the next failure of this kind. */
     void forgiveStaleCache() {
         staleCache = false;
     }
 
-    // What the pool asks
+    // Questions of the pool
 
-    /** Looks at the idle connection's socket, without waiting; with a socket of the user's own nothing can be seen. */
+    /** Checks the idle connection's socket without waiting. A socket of the user's own factory shows nothing. */
     Peek peek() {
         return socket == null ? Peek.DATA : socket.peek();
     }
 
-    /** Whether the server has said why it ends the session, so that a question gets that answer. */
+    /** Whether the server has said why it ends the session. A question then gets that answer. */
     boolean hasFarewell() {
         return socket != null && socket.hasFarewell();
     }
@@ -121,7 +126,7 @@ final class Session {
         return socket != null;
     }
 
-    /** Asks the server whether it is there, and whether it takes writes if the role demands it: one round trip. */
+    /** Asks the server, in one round trip, whether it is there, and whether it takes writes if the role demands that. */
     void validate(ServerRole role) throws SQLException {
         try (Statement statement = connection.createStatement()) {
             statement.setQueryTimeout(0);
@@ -131,7 +136,7 @@ final class Session {
                 try (ResultSet row = statement.executeQuery("SHOW transaction_read_only")) {
                     if (row.next() && row.getString(1).equals("on")) {
                         throw new SQLException(
-                                "the server is not the primary any more", Failures.READ_ONLY_SQL_TRANSACTION);
+                                "the server is no longer the primary", Failures.READ_ONLY_SQL_TRANSACTION);
                     }
                 }
             }
@@ -147,12 +152,12 @@ final class Session {
         connection.getQueryExecutor().processNotifies();
     }
 
-    /** Undoes what a lease changed; first lets its late cancels pass, if there are any. One to three round trips. */
+    /** Lets late cancels of the lease pass, if there are any, then undoes what it changed. Takes one to three round trips. */
     void reset(Usage.@Nullable Cancels cancels, Duration patience) throws SQLException {
         if (cancels != null) {
             cancels.await(patience);
             try (Statement statement = connection.createStatement()) {
-                statement.execute(""); // for a late cancel to hit
+                statement.execute(""); // an empty statement, which a late cancel may hit
             } catch (SQLException e) {
                 if (Failures.kindOf(e, true) != Failures.Kind.CANCELLED) throw e;
             }
@@ -170,12 +175,12 @@ final class Session {
     }
 
     /**
-     * Closes the connection: politely if it is sound, else its socket first, so that nothing can hang. Answers whether the
-     * server may still execute a statement, which {@link #cancel} ends.
+     * Closes the connection. It says goodbye to the server if the connection is sound. Otherwise it closes the socket first, so
+     * that nothing can hang. Answers whether the server may still execute a statement, which {@link #cancel} ends.
      */
     boolean close(CloseReason reason) throws SQLException {
         boolean isBroken = isBroken();
-        // The driver's own object, unwrapped, may have given up a statement, and the pool has not seen how.
+        // A caller may have given up a statement through the driver's own object, and the pool has not seen how.
         boolean isClosedUnseen = isBroken && failure == null;
         boolean givesUp = aborted || reason.leavesAStatementRunning() || isTimeout(failure) || isClosedUnseen;
         boolean isClosed = false;
@@ -191,14 +196,14 @@ final class Session {
     }
 
     /**
-     * Has the server end what it still executes, because nothing else would. Speaks through a socket of its own; blocks up to
-     * the driver's {@code cancelSignalTimeout}.
+     * Asks the server to end what it still executes, because nothing else would. Uses a socket of its own. Blocks for the driver's
+     * {@code cancelSignalTimeout} at most.
      */
     void cancel() throws SQLException {
         connection.getQueryExecutor().sendQueryCancel();
     }
 
-    /** Whether this end gave up waiting for the server. */
+    /** Whether the driver or the pool gave up waiting for the server. */
     private static boolean isTimeout(@Nullable Throwable thrown) {
         for (Throwable cause = thrown; cause != null; cause = cause.getCause()) {
             if (cause instanceof SocketTimeoutException || cause instanceof SQLTimeoutException) return true;

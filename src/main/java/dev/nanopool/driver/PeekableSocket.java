@@ -22,9 +22,8 @@ import jdk.net.ExtendedSocketOptions;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A TCP socket that can be asked, without waiting, whether the server has said something or is gone. A byte that was
- * peeked at is read again by the next read. Peeking belongs to whoever may read; closing never blocks, and ends every read
- * and write of other threads.
+ * A TCP socket that says, without waiting, whether the server has sent something or is gone. The next read returns a byte that a
+ * peek has read. Only a thread that may read may peek. Closing never blocks, and ends every read and write of other threads.
  */
 public final class PeekableSocket extends Socket {
     private static final int KEEPALIVE_IDLE_SECONDS = 30;
@@ -44,11 +43,11 @@ public final class PeekableSocket extends Socket {
     private int peeked = NOTHING;
     private volatile boolean reading; // a thread waits in a read
 
-    /** What a look at an idle connection shows. */
+    /** What a check of an idle connection shows. */
     public enum Peek {
-        /** Nothing to read: alive, as far as this end can know. */
+        /** There is nothing to read, so the server is alive, as far as this end can know. */
         QUIET,
-        /** The server has said something that may be harmless: ask it. */
+        /** The server has sent something that may be harmless, so ask it. */
         DATA,
         /** The server has ended the session, or the network has. */
         GONE,
@@ -68,13 +67,13 @@ public final class PeekableSocket extends Socket {
         keepAlive(ExtendedSocketOptions.TCP_KEEPCOUNT, KEEPALIVE_COUNT);
     }
 
-    /** When to probe a silent peer, where the system can be told; whether to, is the driver's tcpKeepAlive. */
+    /** Sets when the system probes a silent peer, where it has the option. The driver's tcpKeepAlive says whether it does. */
     private void keepAlive(SocketOption<Integer> option, int value) throws IOException {
         if (channel.supportedOptions().contains(option)) channel.setOption(option, value);
     }
 
     /**
-     * Looks at the connection: one system call that never waits; three on a platform thread.
+     * Checks the connection by one system call that never waits, or by three on a platform thread.
      *
      * @return what it shows
      */

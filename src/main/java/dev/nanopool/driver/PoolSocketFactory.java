@@ -15,11 +15,11 @@ import javax.net.SocketFactory;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The driver's socket factory, made by the driver for each login: so the pool knows the TCP socket, below TLS. Closing that
- * one never blocks and ends every read and write on it, which closing the connection does not.
+ * The driver's socket factory. The driver makes one for each login, so that the pool knows the TCP socket, below TLS. Closing
+ * that socket never blocks and ends every read and write on it. Closing the connection does not.
  */
 public final class PoolSocketFactory extends SocketFactory {
-    // The driver gives a factory a text and nothing else: the key under which it finds its attempt.
+    // The driver gives a factory only a text, which is the key of its attempt.
     private static final Map<String, Attempt> ATTEMPTS = new ConcurrentHashMap<>();
     private static final AtomicLong KEYS = new AtomicLong();
 
@@ -31,7 +31,7 @@ public final class PoolSocketFactory extends SocketFactory {
      */
     public static final class Attempt {
         private static final Object CUT = new Object();
-        // How often to look whether the driver is at the next host.
+        // How often the pool checks whether the driver is at the next host.
         private static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
 
         private final String key = Long.toString(KEYS.incrementAndGet());
@@ -41,7 +41,7 @@ public final class PoolSocketFactory extends SocketFactory {
         private final CompletableFuture<@Nullable Void> begun = new CompletableFuture<>();
         private final AtomicReference<@Nullable Object> latest = new AtomicReference<>(); // a Turn, or CUT
 
-        /** A host's turn: its socket, until when the others leave it the time, and whether its socket was closed then. */
+        /** A host's turn, with its socket, the end of its share of the time, and whether the pool closed the socket then. */
         private record Turn(PeekableSocket socket, long endsNanos, boolean isGivenUp) {}
 
         /**
@@ -65,13 +65,13 @@ public final class PoolSocketFactory extends SocketFactory {
             return key;
         }
 
-        /** The driver has made a socket, for the next host. False: the attempt is cut. */
+        /** Records that the driver has made a socket, for the next host. False if the attempt is cut. */
         private boolean made(PeekableSocket socket) {
             int hostsLeft = Math.max(1, hosts - sockets.getAndIncrement());
             long now = System.nanoTime();
             var turn = new Turn(socket, now + (deadlineNanos - now) / hostsLeft, false);
             boolean isMine = latest.getAndUpdate(old -> old == CUT ? CUT : turn) != CUT;
-            begun.complete(null); // THEN, because a thread that waits for it looks at the share
+            begun.complete(null); // THEN wake the waiting thread, which reads the share
             return isMine;
         }
 
@@ -103,7 +103,7 @@ public final class PoolSocketFactory extends SocketFactory {
         }
 
         /**
-         * The login is done: what follows has all the time that is left.
+         * Records that the login is done. What follows has all the time that is left.
          *
          * @return false if the host was given up meanwhile, so that the connection is closed
          */
@@ -125,8 +125,8 @@ public final class PoolSocketFactory extends SocketFactory {
         }
 
         /**
-         * Returns whether the present host was given up. If it had just let the driver in, the driver does not try the next
-         * host itself.
+         * Returns whether the pool gave the present host up. If the host had just accepted the driver, the driver itself does not
+         * try the next host.
          *
          * @return true until the driver tries another host
          */
@@ -134,12 +134,12 @@ public final class PoolSocketFactory extends SocketFactory {
             return latest.get() instanceof Turn turn && turn.isGivenUp;
         }
 
-        /** The driver begins again with the first host; all hosts share the time that is left. */
+        /** Begins again with the first host. All hosts share the time that is left. */
         public void beginAgain() {
             sockets.set(0);
         }
 
-        /** Closes the attempt's socket, and every one that it would still make. Never blocks. */
+        /** Closes the attempt's socket, and every socket that it makes later. Never blocks. */
         public void cut() {
             if (latest.getAndSet(CUT) instanceof Turn turn) close(turn.socket);
         }
@@ -156,7 +156,7 @@ public final class PoolSocketFactory extends SocketFactory {
     }
 
     /**
-     * For the driver.
+     * Makes a factory. For the driver.
      *
      * @param key what {@link Attempt#key} returned
      */
@@ -165,7 +165,7 @@ public final class PoolSocketFactory extends SocketFactory {
     }
 
     /**
-     * Closes a socket: never blocks, never fails.
+     * Closes a socket. Never blocks and never throws.
      *
      * @param socket the socket, or null
      */

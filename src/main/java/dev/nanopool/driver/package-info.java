@@ -1,4 +1,4 @@
-/** What the driver itself has to find by name. Not exported to anybody else. */
+/** What the driver itself has to find by name. The module exports this package only to the driver. */
 @NullMarked
 package dev.nanopool.driver;
 

@@ -252,7 +252,7 @@ class InjectionTest {
         String get() throws Exception;
     }
 
-    /** As {@code Await}, without an exception, and for a shorter time, because the audit needs 1.1 s to repair. */
+    /** As {@code Await}, without an exception, and for a shorter time, because the audit needs 2 s to repair. */
     private static String await(String what, Complaint complaint) throws Exception {
         long deadline = System.nanoTime() + PATIENCE.toNanos();
         String last = complaint.get();
