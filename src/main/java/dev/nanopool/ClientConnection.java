@@ -2,6 +2,7 @@ package dev.nanopool;
 
 import dev.nanopool.Fate.Fact;
 import dev.nanopool.sql.Change;
+import dev.nanopool.sql.SqlText;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -199,7 +200,9 @@ final class ClientConnection extends ForwardingConnection implements Client {
         if (text != null) {
             Session session = session();
             boolean standardStrings = session.connection().getStandardConformingStrings();
-            session.state().sent(text, connection.lender().changes(text, standardStrings));
+            int changes = connection.lender().changes(text, standardStrings);
+            used().endingTransaction((changes & SqlText.ENDS_TRANSACTION) != 0);
+            session.state().sent(text, changes & ~SqlText.ENDS_TRANSACTION);
         }
         return text;
     }
@@ -488,7 +491,23 @@ final class ClientConnection extends ForwardingConnection implements Client {
                     connection.lender().name() + ": the transaction has failed, and cannot be committed; roll it back",
                     "25P02");
         }
-        super.commit();
+        endTransaction(super::commit);
+    }
+
+    @Override
+    public void rollback() throws SQLException {
+        endTransaction(super::rollback);
+    }
+
+    /** An interrupt does not cancel what ends a transaction. */
+    private void endTransaction(SqlAction end) throws SQLException {
+        Usage used = used();
+        used.endingTransaction(true);
+        try {
+            end.run();
+        } finally {
+            used.endingTransaction(false);
+        }
     }
 
     /** Begins the lease without auto-commit, as the pool's configuration says. No round trip, because the driver has it. */
@@ -503,7 +522,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
     @Override
     public void setAutoCommit(boolean autoCommit) throws SQLException {
         changing(Change.AUTO_COMMIT);
-        super.setAutoCommit(autoCommit);
+        endTransaction(() -> super.setAutoCommit(autoCommit)); // commits, if a transaction is open
     }
 
     @Override

@@ -33,6 +33,7 @@ final class Usage {
     private volatile boolean shared; // a thread other than the lease's own has entered
     private volatile @Nullable CopyProgress copy; // the last COPY that the lease began
     private volatile @Nullable Cancels cancels; // null: the lease sent no cancel
+    private volatile boolean endingTransaction; // what the lease executes commits or rolls back
     private boolean manualCommit; // the pool's configuration, and not the caller, begins transactions
 
     @SuppressWarnings("UnusedVariable") // the reference is the purpose
@@ -97,6 +98,16 @@ final class Usage {
 
     OpenStatements statements() {
         return statements;
+    }
+
+    /** Says whether what the lease executes from now on commits or rolls back. */
+    void endingTransaction(boolean isEnding) {
+        if (endingTransaction != isEnding) endingTransaction = isEnding;
+    }
+
+    /** Whether an interrupt must not cancel what the lease executes, because the outcome of a commit would be unknown. */
+    boolean isEndingTransaction() {
+        return endingTransaction;
     }
 
     void beginWithoutAutoCommit() {
