@@ -1,6 +1,7 @@
 package dev.nanopool;
 
 import dev.nanopool.Fate.Fact;
+import dev.nanopool.driver.PeekableSocket;
 import dev.nanopool.sql.Change;
 import dev.nanopool.sql.SqlText;
 import java.io.IOException;
@@ -137,19 +138,36 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return null;
     }
 
-    /** Counts the thread as inside until {@link #exit}. Throws SQLState 08003 if the lease has ended. */
+    /**
+     * Counts the thread as inside until {@link #exit}. Throws SQLState 08003 if the lease has ended, and 57014 if the thread is
+     * interrupted.
+     */
     @Override
     PhysicalConnection enter() throws SQLException {
+        PhysicalConnection inside = enterAgain();
+        refuseIfInterrupted();
+        return inside;
+    }
+
+    /** As {@link #enter}, for a call that goes on with what an earlier call began, so that an interrupt cancels all of it. */
+    PhysicalConnection enterAgain() throws SQLException {
         PhysicalConnection inside = tryEnter();
         if (inside == null) throw closedException();
         return inside;
     }
 
-    /** As {@link #enter}, for methods that declare no SQLException. */
+    @Override
+    PhysicalConnection enterToEnd() throws SQLException {
+        PhysicalConnection inside = enterAgain();
+        used().cannotBeCancelled();
+        return inside;
+    }
+
+    /** As {@link #enterAgain}, for methods that declare no SQLException. */
     @Override
     PhysicalConnection enterUnchecked() {
         try {
-            return enter();
+            return enterAgain();
         } catch (SQLException e) {
             throw new IllegalStateException(e.getMessage(), e);
         }
@@ -162,6 +180,24 @@ final class ClientConnection extends ForwardingConnection implements Client {
         } catch (SQLException e) {
             throw new IOException(e.getMessage(), e);
         }
+    }
+
+    /** As {@link #enterToEnd}, for the methods of a stream. */
+    PhysicalConnection enterToEndForIo() throws IOException {
+        try {
+            return enterToEnd();
+        } catch (SQLException e) {
+            throw new IOException(e.getMessage(), e);
+        }
+    }
+
+    /** Leaves the lease if an interrupt would cancel what the thread is about to send; SQLState 57014. */
+    void refuseIfInterrupted() throws SQLException {
+        if (!PeekableSocket.isInterruptDecided() || !Thread.currentThread().isInterrupted()) return;
+        used().exit();
+        throw new SQLException(
+                connection.lender().name() + ": the thread is interrupted, so nothing was sent to the server",
+                Failures.QUERY_CANCELED);
     }
 
     @Override
@@ -201,7 +237,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
             Session session = session();
             boolean standardStrings = session.connection().getStandardConformingStrings();
             int changes = connection.lender().changes(text, standardStrings);
-            used().endingTransaction((changes & SqlText.ENDS_TRANSACTION) != 0);
+            if ((changes & SqlText.ENDS_TRANSACTION) != 0) used().cannotBeCancelled();
             session.state().sent(text, changes & ~SqlText.ENDS_TRANSACTION);
         }
         return text;
@@ -491,23 +527,14 @@ final class ClientConnection extends ForwardingConnection implements Client {
                     connection.lender().name() + ": the transaction has failed, and cannot be committed; roll it back",
                     "25P02");
         }
-        endTransaction(super::commit);
+        refuseEndIfInterrupted();
+        super.commit();
     }
 
-    @Override
-    public void rollback() throws SQLException {
-        endTransaction(super::rollback);
-    }
-
-    /** An interrupt does not cancel what ends a transaction. */
-    private void endTransaction(SqlAction end) throws SQLException {
-        Usage used = used();
-        used.endingTransaction(true);
-        try {
-            end.run();
-        } finally {
-            used.endingTransaction(false);
-        }
+    /** A commit that is not sent is no commit; one that is sent is not cancelled. */
+    private void refuseEndIfInterrupted() throws SQLException {
+        PhysicalConnection inside = enter();
+        exit(inside);
     }
 
     /** Begins the lease without auto-commit, as the pool's configuration says. No round trip, because the driver has it. */
@@ -522,7 +549,8 @@ final class ClientConnection extends ForwardingConnection implements Client {
     @Override
     public void setAutoCommit(boolean autoCommit) throws SQLException {
         changing(Change.AUTO_COMMIT);
-        endTransaction(() -> super.setAutoCommit(autoCommit)); // commits, if a transaction is open
+        if (!session().state().isIdle()) refuseEndIfInterrupted(); // because it commits
+        super.setAutoCommit(autoCommit);
     }
 
     @Override

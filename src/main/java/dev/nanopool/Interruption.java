@@ -20,7 +20,7 @@ final class Interruption implements Interrupts {
     private final long patienceNanos;
 
     private @Nullable Usage usage; // the lease, and the call of its, that is being cancelled
-    private int call;
+    private @Nullable Object call;
     private long beganNanos; // when its thread was first seen to be interrupted
     private long cancelledNanos; // when a cancel was last sent for it
     private CompletableFuture<@Nullable Void> sent = CompletableFuture.completedFuture(null);
@@ -36,7 +36,7 @@ final class Interruption implements Interrupts {
     public long interrupted() {
         Lease lease = connection.lease();
         Usage now = lease == null ? null : lease.usage();
-        if (lease == null || now == null || now.isEndingTransaction()) return Long.MAX_VALUE;
+        if (lease == null || now == null || !now.isCancellable()) return Long.MAX_VALUE;
         long nanos = Clock.nanoTime();
         boolean isFirst = isOtherCall(now);
         if (isFirst) {
@@ -53,9 +53,10 @@ final class Interruption implements Interrupts {
 
     @SuppressWarnings("ReferenceEquality") // the same lease is meant
     private boolean isOtherCall(Usage now) {
-        boolean isOther = usage != now || call != now.entered();
+        Object latest = now.call();
+        boolean isOther = usage != now || !latest.equals(call);
         usage = now;
-        call = now.entered();
+        call = latest;
         return isOther;
     }
 
@@ -69,7 +70,8 @@ final class Interruption implements Interrupts {
             } finally {
                 isSent.complete(null);
             }
-            if (isFirst) events.happened(new Event.Cancelled(connection.session().backendPid()));
+            if (isFirst)
+                events.happened(new Event.Cancelled(connection.session().backendPid()));
         });
         sent = isSent; // THEN, because a thread that did not start completes nothing
     }

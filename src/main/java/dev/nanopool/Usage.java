@@ -33,7 +33,7 @@ final class Usage {
     private volatile boolean shared; // a thread other than the lease's own has entered
     private volatile @Nullable CopyProgress copy; // the last COPY that the lease began
     private volatile @Nullable Cancels cancels; // null: the lease sent no cancel
-    private volatile boolean endingTransaction; // what the lease executes commits or rolls back
+    private volatile boolean cancellable; // an interrupt cancels what the lease executes
     private boolean manualCommit; // the pool's configuration, and not the caller, begins transactions
 
     @SuppressWarnings("UnusedVariable") // the reference is the purpose
@@ -67,6 +67,7 @@ final class Usage {
     void enter(boolean isOwner) {
         INSIDE.getAndAdd(this, 1);
         entered++;
+        if (!cancellable) cancellable = true;
         if (!isOwner && !shared) shared = true;
     }
 
@@ -91,6 +92,12 @@ final class Usage {
         return shared;
     }
 
+    /** Tells one call of the lease from the next one. A COPY is one call as long as it is open. */
+    Object call() {
+        CopyProgress last = copy;
+        return last != null && last.isOpen() ? last : entered;
+    }
+
     /** How often a thread has entered. */
     int entered() {
         return entered;
@@ -100,14 +107,14 @@ final class Usage {
         return statements;
     }
 
-    /** Says whether what the lease executes from now on commits or rolls back. */
-    void endingTransaction(boolean isEnding) {
-        if (endingTransaction != isEnding) endingTransaction = isEnding;
+    /** The present call ends something, and its outcome is awaited. */
+    void cannotBeCancelled() {
+        cancellable = false;
     }
 
-    /** Whether an interrupt must not cancel what the lease executes, because the outcome of a commit would be unknown. */
-    boolean isEndingTransaction() {
-        return endingTransaction;
+    /** Whether an interrupt cancels what the lease executes. */
+    boolean isCancellable() {
+        return cancellable;
     }
 
     void beginWithoutAutoCommit() {

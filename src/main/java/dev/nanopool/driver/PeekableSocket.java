@@ -50,12 +50,14 @@ public final class PeekableSocket extends Socket {
     private volatile boolean closed;
     private @Nullable SocketAddress bound; // this end, if the driver chose it
 
-    // A thread makes a selector, THEN looks whether the socket is closed; a closing thread sets the flag, THEN closes them.
+    // A thread makes a selector, THEN looks whether the socket is closed; a closing thread sets the flag, THEN closes
+    // them.
     private volatile @Nullable Readiness readable; // also used to connect
     private volatile @Nullable Readiness writable; // null until the send buffer is full for the first time
     private volatile int timeoutMillis; // of a read; 0: none
 
-    private volatile @Nullable Interrupts interrupts; // null: not yet part of a pool, so that an interrupt changes nothing
+    private volatile @Nullable Interrupts
+            interrupts; // null: not yet part of a pool, so that an interrupt changes nothing
     private boolean mayBeCancelled; // a cancel was sent, or is being sent, for the statement that was sent last
 
     private final ByteBuffer unread = ByteBuffer.allocate(BUFFERED_BYTES).limit(0); // what was read too early
@@ -90,6 +92,15 @@ public final class PeekableSocket extends Socket {
     /** When to probe a silent peer, where the system can be told; whether to, is the driver's tcpKeepAlive. */
     private void keepAlive(SocketOption<Integer> option, int value) throws IOException {
         if (channel.supportedOptions().contains(option)) channel.setOption(option, value);
+    }
+
+    /**
+     * Returns whether {@link Interrupts} decides what an interrupt of the calling thread does.
+     *
+     * @return true on a virtual thread that leaves its carrier while it waits in a selector
+     */
+    public static boolean isInterruptDecided() {
+        return SELECTOR_FREES_CARRIER && Thread.currentThread().isVirtual();
     }
 
     /**
