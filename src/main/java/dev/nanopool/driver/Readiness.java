@@ -7,15 +7,12 @@ import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Consumer;
 
 /**
  * Waits until a channel that never blocks is ready for one operation, with a selector of its own. An interrupt wakes the
  * waiting thread and closes nothing. One thread at a time waits; another thread may close it, which wakes the waiting one.
  */
 final class Readiness implements Closeable {
-    private static final Consumer<SelectionKey> IS_READY = key -> {};
-
     private final Selector selector;
     private final SelectionKey key;
 
@@ -43,13 +40,17 @@ final class Readiness implements Closeable {
      */
     boolean await(long nanos) throws IOException {
         try {
-            if (nanos == Long.MAX_VALUE) return selector.select(IS_READY) > 0;
-            if (nanos <= 0) return selector.selectNow(IS_READY) > 0;
-            return selector.select(IS_READY, TimeUnit.NANOSECONDS.toMillis(nanos + 999_999)) > 0;
+            if (nanos == Long.MAX_VALUE) return selector.select(Readiness::isReady) > 0;
+            if (nanos <= 0) return selector.selectNow(Readiness::isReady) > 0;
+            return selector.select(Readiness::isReady, TimeUnit.NANOSECONDS.toMillis(nanos + 999_999)) > 0;
         } catch (ClosedSelectorException e) {
             return false; // the caller sees that the socket is closed
         }
     }
+
+    /** The number of ready keys tells all, because there is one key. */
+    @SuppressWarnings("UnusedVariable")
+    private static void isReady(SelectionKey key) {}
 
     /** Wakes the waiting thread. */
     @Override

@@ -196,7 +196,7 @@ class InterruptTest extends PoolTestBase {
                 try (Statement statement = client.createStatement()) {
                     statement.setFetchSize(100);
                     try (ResultSet all = statement.executeQuery("SELECT generate_series(1, " + rows + ")")) {
-                        while (all.next()) worker.sum += all.getInt(1);
+                        while (all.next()) assertThat(all.getInt(1)).isPositive();
                     }
                 } finally {
                     client.rollback();
@@ -213,6 +213,7 @@ class InterruptTest extends PoolTestBase {
 
     /** A thread that executes, and that another thread interrupts while it does. */
     private static final class Worker {
+        private final List<Work> works = List.of(Work.values());
         private final boolean isVirtual;
         private final Pool pool;
         private final AtomicLong left;
@@ -224,7 +225,6 @@ class InterruptTest extends PoolTestBase {
         private long interruptedNanos; // guarded by this; 0: not
         private long latestNanos;
         private int interrupts;
-        private long sum;
 
         Worker(boolean isVirtual, Pool pool, AtomicLong left, long seed, Queue<String> complaints) {
             this.isVirtual = isVirtual;
@@ -236,7 +236,7 @@ class InterruptTest extends PoolTestBase {
 
         private void work() {
             while (left.getAndDecrement() > 0) {
-                Work work = Work.values()[random.nextInt(Work.values().length)];
+                Work work = works.get(random.nextInt(works.size()));
                 try (Connection client = pool.client(Duration.ofSeconds(60))) {
                     begin(work);
                     String outcome = outcome(client, work);
