@@ -21,6 +21,7 @@ final class Interruption implements Interrupts {
 
     private @Nullable Usage usage; // the lease, and the call of its, that is being cancelled
     private @Nullable Object call;
+    private long askedNanos;
     private long beganNanos; // when its thread was first seen to be interrupted
     private long cancelledNanos; // when a cancel was last sent for it
     private CompletableFuture<@Nullable Void> sent = CompletableFuture.completedFuture(null);
@@ -36,9 +37,12 @@ final class Interruption implements Interrupts {
     public long interrupted() {
         Lease lease = connection.lease();
         Usage now = lease == null ? null : lease.usage();
-        if (lease == null || now == null || !now.isCancellable()) return Long.MAX_VALUE;
+        if (lease == null || now == null || now.isAwaited()) return Long.MAX_VALUE;
         long nanos = Clock.nanoTime();
-        boolean isFirst = isOtherCall(now);
+        // A thread that waits asks several times a second. Calls of an unwrapped object of the driver show by that
+        // only.
+        boolean isFirst = isOtherCall(now) || nanos - askedNanos > 2 * AGAIN_NANOS;
+        askedNanos = nanos;
         if (isFirst) {
             beganNanos = nanos;
             cancelledNanos = nanos - AGAIN_NANOS;

@@ -112,9 +112,9 @@ final class Usage {
         cancellable = false;
     }
 
-    /** Whether an interrupt cancels what the lease executes. */
-    boolean isCancellable() {
-        return cancellable;
+    /** Whether the lease executes what no interrupt cancels. An unwrapped object of the driver is used without entering. */
+    boolean isAwaited() {
+        return isInside() && !cancellable;
     }
 
     void beginWithoutAutoCommit() {

@@ -12,6 +12,7 @@ import java.net.SocketException;
 import java.net.SocketImpl;
 import java.net.SocketOption;
 import java.net.SocketTimeoutException;
+import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.channels.CancelledKeyException;
 import java.nio.channels.ClosedByInterruptException;
@@ -387,6 +388,9 @@ public final class PeekableSocket extends Socket {
         if (!waitsInSelector()) {
             socket.connect(address, millis);
             return;
+        }
+        if (address instanceof InetSocketAddress inet && inet.isUnresolved()) {
+            throw new UnknownHostException(inet.getHostString());
         }
         neverBlock();
         if (channel.connect(address)) return;
