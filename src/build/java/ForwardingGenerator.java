@@ -187,7 +187,8 @@ public final class ForwardingGenerator extends AbstractProcessor {
         LOCAL,
         MEMORY,
         COLUMN,
-        QUIET
+        QUIET,
+        ENDING
     }
 
     private final Path out;
@@ -370,6 +371,9 @@ public final class ForwardingGenerator extends AbstractProcessor {
                     /** Before the driver is called, which may speak to the server. Fails if the lease has ended. */
                     abstract PhysicalConnection enter() throws java.sql.SQLException;
 
+                    /** As enter, for a call that ends something, so that an interrupt neither prevents nor cancels it. */
+                    abstract PhysicalConnection enterToEnd() throws java.sql.SQLException;
+
                     /** After the call. */
                     abstract void exit(PhysicalConnection inside);
                 """);
@@ -491,10 +495,14 @@ public final class ForwardingGenerator extends AbstractProcessor {
         } else if (name.equals("isWrapperFor")) {
             call = "return %1$s.isInstance(this) || %2$s.isWrapperFor(%1$s);".formatted(arguments.get(0), target);
         }
+        Kind kind = kind(method);
+        boolean isEnd = kind == Kind.QUIET || kind == Kind.ENDING;
         String enter = forwarding.statement()
                 + (isChecked
-                        ? "enter()"
-                        : thrown.contains("java.io.IOException") ? "enterForIo()" : "enterUnchecked()");
+                        ? isEnd ? "enterToEnd()" : "enter()"
+                        : thrown.contains("java.io.IOException")
+                                ? isEnd ? "enterToEndForIo()" : "enterForIo()"
+                                : "enterUnchecked()");
         var caught = new ArrayList<>(thrown);
         caught.add("RuntimeException");
         caught.add("Error");
@@ -515,9 +523,9 @@ public final class ForwardingGenerator extends AbstractProcessor {
         if (name.equals("unwrap")) {
             entering = "if (%1$s.isInstance(this)) return %1$s.cast(this);\n".formatted(arguments.get(0)) + entering;
         }
-        Kind kind = kind(method);
         String body = switch (kind) {
             case null -> entering;
+            case ENDING -> entering;
             case LOCAL -> call + "\n";
             case QUIET -> (lease.isEmpty() ? "" : "if (client.isEnded()) return;\n") + entering;
             case MEMORY -> "if (isInMemory()) " + call + "\n" + entering;

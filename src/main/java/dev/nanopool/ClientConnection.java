@@ -1,7 +1,9 @@
 package dev.nanopool;
 
 import dev.nanopool.Fate.Fact;
+import dev.nanopool.driver.PeekableSocket;
 import dev.nanopool.sql.Change;
+import dev.nanopool.sql.SqlText;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -136,19 +138,36 @@ final class ClientConnection extends ForwardingConnection implements Client {
         return null;
     }
 
-    /** Counts the thread as inside until {@link #exit}. Throws SQLState 08003 if the lease has ended. */
+    /**
+     * Counts the thread as inside until {@link #exit}. Throws SQLState 08003 if the lease has ended, and 57014 if the thread is
+     * interrupted.
+     */
     @Override
     PhysicalConnection enter() throws SQLException {
+        PhysicalConnection inside = enterAgain();
+        refuseIfInterrupted();
+        return inside;
+    }
+
+    /** As {@link #enter}, for a call that goes on with what an earlier call began, so that an interrupt cancels all of it. */
+    PhysicalConnection enterAgain() throws SQLException {
         PhysicalConnection inside = tryEnter();
         if (inside == null) throw closedException();
         return inside;
     }
 
-    /** As {@link #enter}, for methods that declare no SQLException. */
+    @Override
+    PhysicalConnection enterToEnd() throws SQLException {
+        PhysicalConnection inside = enterAgain();
+        used().cannotBeCancelled();
+        return inside;
+    }
+
+    /** As {@link #enterAgain}, for methods that declare no SQLException. */
     @Override
     PhysicalConnection enterUnchecked() {
         try {
-            return enter();
+            return enterAgain();
         } catch (SQLException e) {
             throw new IllegalStateException(e.getMessage(), e);
         }
@@ -161,6 +180,24 @@ final class ClientConnection extends ForwardingConnection implements Client {
         } catch (SQLException e) {
             throw new IOException(e.getMessage(), e);
         }
+    }
+
+    /** As {@link #enterToEnd}, for the methods of a stream. */
+    PhysicalConnection enterToEndForIo() throws IOException {
+        try {
+            return enterToEnd();
+        } catch (SQLException e) {
+            throw new IOException(e.getMessage(), e);
+        }
+    }
+
+    /** Leaves the lease if an interrupt would cancel what the thread is about to send; SQLState 57014. */
+    void refuseIfInterrupted() throws SQLException {
+        if (!PeekableSocket.isInterruptDecided() || !Thread.currentThread().isInterrupted()) return;
+        used().exit();
+        throw new SQLException(
+                connection.lender().name() + ": the thread is interrupted, so nothing was sent to the server",
+                Failures.QUERY_CANCELED);
     }
 
     @Override
@@ -199,7 +236,9 @@ final class ClientConnection extends ForwardingConnection implements Client {
         if (text != null) {
             Session session = session();
             boolean standardStrings = session.connection().getStandardConformingStrings();
-            session.state().sent(text, connection.lender().changes(text, standardStrings));
+            int changes = connection.lender().changes(text, standardStrings);
+            if ((changes & SqlText.ENDS_TRANSACTION) != 0) used().cannotBeCancelled();
+            session.state().sent(text, changes & ~SqlText.ENDS_TRANSACTION);
         }
         return text;
     }
@@ -489,7 +528,14 @@ final class ClientConnection extends ForwardingConnection implements Client {
                     connection.lender().name() + ": the transaction has failed, and cannot be committed; roll it back",
                     Failures.IN_FAILED_SQL_TRANSACTION);
         }
+        refuseEndIfInterrupted();
         super.commit();
+    }
+
+    /** A commit that is not sent is no commit; one that is sent is not cancelled. */
+    private void refuseEndIfInterrupted() throws SQLException {
+        PhysicalConnection inside = enter();
+        exit(inside);
     }
 
     /** Begins the lease without auto-commit, by the configuration. It costs no round trip, because the driver keeps the mode. */
@@ -504,6 +550,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
     @Override
     public void setAutoCommit(boolean autoCommit) throws SQLException {
         changing(Change.AUTO_COMMIT);
+        if (!session().state().isIdle()) refuseEndIfInterrupted(); // because it commits
         super.setAutoCommit(autoCommit);
     }
 

@@ -28,7 +28,7 @@ final class ClientCopy implements CopyDual {
     }
 
     private <T extends @Nullable Object> T speak(Step<T> step) throws SQLException {
-        PhysicalConnection inside = client.enter();
+        PhysicalConnection inside = client.enterAgain();
         try {
             return step.run();
         } catch (SQLException | RuntimeException | Error e) {

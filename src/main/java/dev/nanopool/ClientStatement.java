@@ -30,6 +30,19 @@ class ClientStatement extends ForwardingStatement {
 
     @Override
     final PhysicalConnection enter() throws SQLException {
+        PhysicalConnection inside = enterAgain();
+        client.refuseIfInterrupted();
+        return inside;
+    }
+
+    @Override
+    final PhysicalConnection enterToEnd() throws SQLException {
+        PhysicalConnection inside = enterAgain();
+        client.used().cannotBeCancelled();
+        return inside;
+    }
+
+    private PhysicalConnection enterAgain() throws SQLException {
         PhysicalConnection inside = client.tryEnter();
         if (inside == null)
             throw new SQLException("this statement is closed, with its client", Failures.OBJECT_NOT_IN_STATE);

@@ -7,6 +7,7 @@ final class Counters implements Event.Sink {
     private final LongAdder opened = new LongAdder();
     private final LongAdder closed = new LongAdder();
     private final LongAdder lost = new LongAdder();
+    private final LongAdder cancelled = new LongAdder();
     private final LongAdder leaked = new LongAdder();
     private final LongAdder timeouts = new LongAdder();
     private final LongAdder rejected = new LongAdder();
@@ -27,6 +28,7 @@ final class Counters implements Event.Sink {
                 closed.increment();
             }
             case Event.Lost unused -> lost.increment();
+            case Event.Cancelled unused -> cancelled.increment();
             case Event.Leaked leak -> leaked.add(leak.isKnown() ? 0 : 1);
             case Event.Exhausted refused -> (refused.isTimeout() ? timeouts : rejected).increment();
             case Event.RefusedClosed unused -> rejected.increment();
@@ -58,6 +60,10 @@ final class Counters implements Event.Sink {
 
     long lost() {
         return lost.sum();
+    }
+
+    long cancelled() {
+        return cancelled.sum();
     }
 
     long leaked() {
@@ -111,6 +117,7 @@ final class Counters implements Event.Sink {
                 opened(),
                 closed(),
                 lost(),
+                cancelled(),
                 leaked(),
                 resets(),
                 leftOpen(),

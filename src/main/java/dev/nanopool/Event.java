@@ -161,6 +161,14 @@ sealed interface Event {
         }
     }
 
+    /** An interrupt of its thread cancels a statement. The connection stays. */
+    record Cancelled(int backendPid) implements Event {
+        @Override
+        public String line() {
+            return "an interrupt cancels a statement (backend %d)".formatted(backendPid);
+        }
+    }
+
     record Doubted(String why) implements Event {
         @Override
         public Level level() {

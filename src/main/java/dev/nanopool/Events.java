@@ -79,6 +79,7 @@ final class Events {
                     listener.closed(pool, closed.backendPid(), closed.reason());
                 }
             }
+            case Event.Cancelled cancelled -> listener.cancelled(pool, cancelled.backendPid());
             case Event.Leaked leaked -> listener.leaked(pool, leaked.holder(), leaked.isCertain());
             case Event.TransactionLeftOpen left -> {
                 if (left.isReported()) listener.transactionLeftOpen(pool, left.site(), left.sql());

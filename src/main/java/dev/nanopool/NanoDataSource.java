@@ -51,6 +51,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     private int minimumIdle = -1;
     private long connectionTimeout = 5_000;
     private long outagePatience = -1;
+    private long cancelPatience = 5_000;
     private long maxLifetime = 1_800_000;
     private long idleTimeout = 600_000;
     private long keepaliveTime = 120_000;
@@ -169,6 +170,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
                 .idleTimeout(idleTimeout == 0 ? UNLIMITED : Duration.ofMillis(idleTimeout))
                 .keepalive(Duration.ofMillis(keepaliveTime))
                 .leakThreshold(Duration.ofMillis(leakDetectionThreshold));
+        builder.cancelPatience(Duration.ofMillis(cancelPatience));
         if (outagePatience >= 0) builder.outagePatience(Duration.ofMillis(outagePatience));
         if (tlsMode != null) builder.tls(tlsMode);
         if (poolName != null) builder.name(poolName);
@@ -412,6 +414,28 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     public void setOutagePatience(long outagePatience) {
         within("outagePatience", outagePatience, -1, UNLIMITED.toMillis(), " ms");
         set("outagePatience", () -> this.outagePatience = outagePatience);
+    }
+
+    /**
+     * How long an interrupted virtual thread waits for the server's answer to its cancelled statement.
+     *
+     * @return milliseconds
+     */
+    public long getCancelPatience() {
+        return cancelPatience;
+    }
+
+    /**
+     * How long an interrupted virtual thread waits for the server's answer to its cancelled statement, until the pool closes
+     * the connection; see {@link PoolConfig.Builder#cancelPatience}. Default: 5,000.
+     *
+     * @param cancelPatience milliseconds, at most 365 days; 0: an interrupt closes the connection at once
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setCancelPatience(long cancelPatience) {
+        within("cancelPatience", cancelPatience, 0, UNLIMITED.toMillis(), " ms");
+        set("cancelPatience", () -> this.cancelPatience = cancelPatience);
     }
 
     /**

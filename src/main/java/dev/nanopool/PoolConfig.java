@@ -29,6 +29,7 @@ public final class PoolConfig {
     final int minIdle;
     final Duration acquireTimeout;
     final Duration outagePatience;
+    final Duration cancelPatience;
     final int maxWaiters;
     final Duration connectTimeout;
     final int connectParallelism;
@@ -58,6 +59,7 @@ public final class PoolConfig {
                 "outagePatience",
                 builder.outagePatience == null ? acquireTimeout : builder.outagePatience,
                 Duration.ZERO);
+        cancelPatience = within("cancelPatience", builder.cancelPatience, Duration.ZERO);
         maxWaiters = within("maxWaiters", builder.maxWaiters, 0, Integer.MAX_VALUE);
         connectTimeout = within("connectTimeout", connectTimeout(builder), Duration.ofMillis(100));
         connectParallelism = within(
@@ -157,6 +159,7 @@ public final class PoolConfig {
         private @Nullable Integer minIdle;
         private Duration acquireTimeout = Duration.ofSeconds(5);
         private @Nullable Duration outagePatience;
+        private Duration cancelPatience = Duration.ofSeconds(5);
         private int maxWaiters = Integer.MAX_VALUE;
         private @Nullable Duration connectTimeout;
         private @Nullable Integer connectParallelism;
@@ -238,6 +241,21 @@ public final class PoolConfig {
          */
         public Builder outagePatience(Duration outagePatience) {
             this.outagePatience = Objects.requireNonNull(outagePatience, "outagePatience");
+            return this;
+        }
+
+        /**
+         * How long the interrupted virtual thread waits for the server's answer to a cancelled statement. If the server does
+         * not answer in time, the pool closes the connection. Zero: an interrupt closes the connection at once, and the
+         * server ends the statement. Default: 5 s.
+         * Before Java 25 an interrupt of a virtual thread always closes its connection. An interrupt of a platform thread
+         * cancels and closes nothing, on any Java.
+         *
+         * @param cancelPatience kept to within 0.25 s; at most 365 days
+         * @return this
+         */
+        public Builder cancelPatience(Duration cancelPatience) {
+            this.cancelPatience = Objects.requireNonNull(cancelPatience, "cancelPatience");
             return this;
         }
 

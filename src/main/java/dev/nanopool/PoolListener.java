@@ -61,6 +61,15 @@ public interface PoolListener {
     default void leaked(String pool, Holder holder, boolean isCertain) {}
 
     /**
+     * An interrupt of its virtual thread cancels a statement. The connection stays, so that {@link #lost} does not report it.
+     * Called by a thread of the pool.
+     *
+     * @param pool the pool's name
+     * @param backendPid the server process that executes the statement
+     */
+    default void cancelled(String pool, int backendPid) {}
+
+    /**
      * A client was closed in the middle of a transaction that the caller itself had begun, by {@code setAutoCommit(false)}
      * or {@code BEGIN}. The pool does not commit it. The closing thread reports it, once for each place in the code, for 1,000
      * places at most. The pool reports neither a lease that begins without auto-commit ({@link NanoDataSource#setAutoCommit}),

@@ -21,6 +21,7 @@ public final class PoolStats {
             long opened,
             long closed,
             long lost,
+            long cancelled,
             long leaked,
             long reset,
             long leftOpen,
@@ -147,6 +148,16 @@ public final class PoolStats {
     }
 
     /**
+     * Counts the statements that an interrupt of their virtual thread has cancelled. Their connections stay, so that
+     * {@link #lost} does not count them.
+     *
+     * @return statements since the start
+     */
+    public long cancelled() {
+        return totals.cancelled;
+    }
+
+    /**
      * Counts the leases that were reported as leaked, certain or suspected; each lease counts once.
      *
      * @return leases since the start
@@ -231,7 +242,7 @@ public final class PoolStats {
     @Override
     public String toString() {
         return ("PoolStats[name=%s, size=%d, active=%d, idle=%d, pending=%d, opening=%d, leasesGranted=%d, timeouts=%d, "
-                        + "rejected=%d, opened=%d, closed=%d, lost=%d, leaked=%d, reset=%d, leftOpen=%d, waitP50=%s, waitP99=%s, "
+                        + "rejected=%d, opened=%d, closed=%d, lost=%d, cancelled=%d, leaked=%d, reset=%d, leftOpen=%d, waitP50=%s, waitP99=%s, "
                         + "waitP999=%s, waitMax=%s, useP50=%s, useP99=%s]")
                 .formatted(
                         name(),
@@ -246,6 +257,7 @@ public final class PoolStats {
                         totals.opened,
                         totals.closed,
                         totals.lost,
+                        totals.cancelled,
                         totals.leaked,
                         totals.reset,
                         totals.leftOpen,

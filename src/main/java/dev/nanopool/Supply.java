@@ -2,6 +2,7 @@ package dev.nanopool;
 
 import dev.nanopool.Fate.Fact;
 import dev.nanopool.Permits.Permit;
+import dev.nanopool.driver.PeekableSocket;
 import dev.nanopool.queue.LeaseQueue;
 import dev.nanopool.queue.RefusedException.Reason;
 import java.sql.SQLException;
@@ -734,13 +735,18 @@ final class Supply {
         int current = generation.get();
         Connector.Opened opened = pending.await();
         try {
-            return new PhysicalConnection(
+            var connection = new PhysicalConnection(
                     new Session(opened, config),
                     Objects.requireNonNull(lender),
                     config.maxLifetime,
                     pending.beganNanos(),
                     Clock.nanoTime(),
                     current);
+            PeekableSocket socket = opened.socket();
+            if (socket != null) {
+                socket.interrupts(new Interruption(connection, threads, events, config.cancelPatience));
+            }
+            return connection;
         } catch (SQLException | RuntimeException | Error e) {
             opened.abort(); // no other thread knows of it
             throw e;

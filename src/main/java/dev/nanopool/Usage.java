@@ -34,6 +34,7 @@ final class Usage {
     private volatile boolean shared; // a thread other than the lease's own has entered
     private volatile @Nullable CopyProgress copy; // the last COPY that the lease began
     private volatile @Nullable Cancels cancels; // null: the lease sent no cancel
+    private volatile boolean cancellable; // an interrupt cancels what the lease executes
     private boolean manualCommit; // the pool's configuration, and not the caller, begins transactions
 
     @SuppressWarnings("UnusedVariable") // the reference is the purpose
@@ -67,6 +68,7 @@ final class Usage {
     void enter(boolean isOwner) {
         INSIDE.getAndAdd(this, 1);
         entered++;
+        if (!cancellable) cancellable = true;
         if (!isOwner && !shared) shared = true;
     }
 
@@ -91,6 +93,12 @@ final class Usage {
         return shared;
     }
 
+    /** Tells one call of the lease from the next one. A COPY is one call as long as it is open. */
+    Object call() {
+        CopyProgress last = copy;
+        return last != null && last.isOpen() ? last : entered;
+    }
+
     /** How often a thread has entered. */
     int entered() {
         return entered;
@@ -98,6 +106,16 @@ final class Usage {
 
     OpenStatements statements() {
         return statements;
+    }
+
+    /** The present call ends something, and its outcome is awaited. */
+    void cannotBeCancelled() {
+        cancellable = false;
+    }
+
+    /** Whether the lease executes what no interrupt cancels. An unwrapped object of the driver is used without entering. */
+    boolean isAwaited() {
+        return isInside() && !cancellable;
     }
 
     void beginWithoutAutoCommit() {

@@ -99,6 +99,12 @@ class EventsTest {
                         "after 1500 ms without a new connection"),
                 new Row(new Event.Lost(7, null), "lost", Level.FINE, "lost (backend 7): the server or the network"),
                 new Row(new Event.Lost(7, CAUSE), "lost", Level.FINE, "cause"),
+                new Row(
+                        new Event.Cancelled(7),
+                        "cancelled",
+                        Level.FINE,
+                        "cancels a statement (backend 7)",
+                        "cancelled"),
                 new Row(new Event.Unexplained("line"), "", Level.WARNING, "line"),
                 new Row(new Event.Doubted("why"), "", Level.WARNING, "why: asking all"),
                 new Row(new Event.Reset(), "resets", Level.OFF, ""),

@@ -30,6 +30,8 @@ class NanoDataSourceConfigTest {
         dataSource.setIdleTimeout(61_000);
         dataSource.setKeepaliveTime(62_000);
         dataSource.setLeakDetectionThreshold(63_000);
+        dataSource.setCancelPatience(64_000);
+        assertThat(dataSource.config().cancelPatience).isEqualTo(Duration.ofSeconds(64));
         assertThat(dataSource.config().idleTimeout).isEqualTo(Duration.ofSeconds(61));
         assertThat(dataSource.config().keepalive).isEqualTo(Duration.ofSeconds(62));
         assertThat(dataSource.config().leakThreshold).isEqualTo(Duration.ofSeconds(63));

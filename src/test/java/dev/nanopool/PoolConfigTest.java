@@ -37,6 +37,7 @@ class PoolConfigTest {
         assertThat(config.minIdle).isEqualTo(10);
         assertThat(config.acquireTimeout).isEqualTo(Duration.ofSeconds(5));
         assertThat(config.outagePatience).isEqualTo(Duration.ofSeconds(5));
+        assertThat(config.cancelPatience).isEqualTo(Duration.ofSeconds(5));
         assertThat(config.maxWaiters).isEqualTo(Integer.MAX_VALUE);
         assertThat(config.connectTimeout).isEqualTo(Duration.ofSeconds(10));
         assertThat(config.connectParallelism).isEqualTo(4);
@@ -103,6 +104,7 @@ class PoolConfigTest {
             # component    | least
             acquireTimeout | PT0S
             outagePatience | PT0S
+            cancelPatience | PT0S
             connectTimeout | PT0.1S
             maxLifetime    | PT1S
             idleTimeout    | PT1S
@@ -130,6 +132,7 @@ class PoolConfigTest {
         return switch (component) {
             case "acquireTimeout" -> builder().acquireTimeout(value).build().acquireTimeout;
             case "outagePatience" -> builder().outagePatience(value).build().outagePatience;
+            case "cancelPatience" -> builder().cancelPatience(value).build().cancelPatience;
             case "connectTimeout" -> builder().connectTimeout(value).build().connectTimeout;
             case "maxLifetime" -> builder().maxLifetime(value).build().maxLifetime;
             case "idleTimeout" -> builder().idleTimeout(value).build().idleTimeout;

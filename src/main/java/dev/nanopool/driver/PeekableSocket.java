@@ -11,10 +11,16 @@ import java.net.SocketAddress;
 import java.net.SocketException;
 import java.net.SocketImpl;
 import java.net.SocketOption;
+import java.net.SocketTimeoutException;
+import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
+import java.nio.channels.CancelledKeyException;
+import java.nio.channels.ClosedByInterruptException;
+import java.nio.channels.SelectionKey;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.function.LongSupplier;
@@ -22,26 +28,43 @@ import jdk.net.ExtendedSocketOptions;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A TCP socket that says, without waiting, whether the server has sent something or is gone. The next read returns a byte that a
- * peek has read. Only a thread that may read may peek. Closing never blocks, and ends every read and write of other threads.
+ * A TCP socket that can be asked, without waiting, whether the server has said something or is gone. What a peek has read is
+ * read again by the next read. Peeking belongs to the thread that may read. Closing never blocks, and ends every read and
+ * write of other threads.
+ *
+ * <p>An interrupt closes no socket, because a thread waits in a selector, and not in the channel. If the interrupted thread is
+ * a platform thread, it goes on waiting. If it is a virtual thread, {@link Interrupts} decides. Before Java 25 a virtual thread
+ * in a selector holds its carrier, so there it waits in the channel, which an interrupt closes.
  */
 public final class PeekableSocket extends Socket {
     private static final int KEEPALIVE_IDLE_SECONDS = 30;
     private static final int KEEPALIVE_INTERVAL_SECONDS = 10;
     private static final int KEEPALIVE_COUNT = 3;
-    private static final int SKIPPED_BYTES = 8192; // at a time
-    private static final int NOTHING = -1;
+    private static final int BUFFERED_BYTES = 8192; // TLS reads a record's header and its rest
     private static final int ERROR_RESPONSE = 'E'; // what an idle session is told before the server ends it
     private static final int TLS_ALERT = 0x15; // the same below TLS; no message of the server begins with it
+    private static final boolean SELECTOR_FREES_CARRIER = Runtime.version().feature() >= 25;
 
     private final LongSupplier shareNanos; // how long connecting may take
     private volatile SocketChannel channel = SocketChannel.open(); // another one for each address that is tried
     private volatile Socket socket = channel.socket();
     private volatile boolean closed;
     private @Nullable SocketAddress bound; // this end, if the driver chose it
-    private final ByteBuffer one = ByteBuffer.allocate(1);
-    private int peeked = NOTHING;
-    private volatile boolean reading; // a thread waits in a read
+
+    // A thread makes a selector, THEN looks whether the socket is closed; a closing thread sets the flag, THEN closes
+    // them.
+    private volatile @Nullable Readiness readable; // also used to connect
+    private volatile @Nullable Readiness writable; // null until the send buffer is full for the first time
+    private volatile int timeoutMillis; // of a read; 0: none
+
+    private volatile @Nullable Interrupts
+            interrupts; // null: not yet part of a pool, so that an interrupt changes nothing
+    private boolean mayBeCancelled; // a cancel was sent, or is being sent, for the statement that was sent last
+
+    private final ByteBuffer unread = ByteBuffer.allocate(BUFFERED_BYTES).limit(0); // what was read too early
+    private boolean isAtEnd; // the last read that did not wait found the end of the stream
+    private boolean isAnswering = true; // something was read since the last write; else a read can only wait
+    private volatile boolean reading; // a thread is in a read
 
     /** What a check of an idle connection shows. */
     public enum Peek {
@@ -73,27 +96,49 @@ public final class PeekableSocket extends Socket {
     }
 
     /**
+     * Returns whether {@link Interrupts} decides what an interrupt of the calling thread does.
+     *
+     * @return true on a virtual thread that leaves its carrier while it waits in a selector
+     */
+    public static boolean isInterruptDecided() {
+        return SELECTOR_FREES_CARRIER && Thread.currentThread().isVirtual();
+    }
+
+    /**
+     * Says what an interrupt of a virtual thread does from now on.
+     *
+     * @param interrupts what decides
+     */
+    public void interrupts(Interrupts interrupts) {
+        this.interrupts = interrupts;
+    }
+
+    /**
      * Checks the connection by one system call that never waits, or by three on a platform thread.
      *
      * @return what it shows
      */
     public Peek peek() {
-        if (reading) return Peek.IN_USE; // the reader holds the lock that a switch of the mode needs
-        if (peeked != NOTHING) return hasFarewell() ? Peek.GONE : Peek.DATA;
+        if (reading) return Peek.IN_USE;
         try {
-            channel.configureBlocking(false);
-            try {
-                int count = channel.read(one.clear());
-                if (count == 0) return Peek.QUIET;
-                if (count < 0) return Peek.GONE;
-                peeked = one.get(0) & 0xFF;
-                return hasFarewell() ? Peek.GONE : Peek.DATA;
-            } finally {
-                channel.configureBlocking(true);
-            }
+            if (!unread.hasRemaining() && receiveUnread() <= 0) return isAtEnd ? Peek.GONE : Peek.QUIET;
+            return hasFarewell() ? Peek.GONE : Peek.DATA;
         } catch (IOException e) {
             return Peek.GONE; // closed or reset
         }
+    }
+
+    /** Reads what has arrived. Does not wait. */
+    private int receiveUnread() throws IOException {
+        neverBlock();
+        int count = 0;
+        try {
+            count = channel.read(unread.clear());
+        } finally {
+            unread.limit(Math.max(count, 0)).position(0);
+        }
+        isAtEnd = count < 0;
+        return count;
     }
 
     /**
@@ -102,7 +147,85 @@ public final class PeekableSocket extends Socket {
      * @return whether a read would answer that
      */
     public boolean hasFarewell() {
-        return peeked == ERROR_RESPONSE || peeked == TLS_ALERT;
+        if (!unread.hasRemaining()) return false;
+        int first = unread.get(unread.position());
+        return first == ERROR_RESPONSE || first == TLS_ALERT;
+    }
+
+    // Waiting
+
+    private static boolean waitsInSelector() {
+        return SELECTOR_FREES_CARRIER || !Thread.currentThread().isVirtual();
+    }
+
+    private void neverBlock() throws IOException {
+        if (channel.isBlocking()) channel.configureBlocking(false);
+    }
+
+    /** For a thread that waits in the channel itself. A channel that belongs to a selector cannot block. */
+    private void block() throws IOException {
+        if (channel.isBlocking()) return;
+        closeSelectors();
+        readable = null;
+        writable = null;
+        channel.configureBlocking(true);
+    }
+
+    private Readiness readiness(int operation) throws IOException {
+        Readiness known = operation == SelectionKey.OP_WRITE ? writable : readable;
+        try {
+            if (known != null) {
+                known.operation(operation);
+                return known;
+            }
+            var made = new Readiness(channel, operation);
+            if (operation == SelectionKey.OP_WRITE) writable = made;
+            else readable = made;
+            if (!closed) return made;
+            made.close(); // the closing thread may not have seen it
+            throw closedException();
+        } catch (CancelledKeyException e) {
+            throw closedException();
+        }
+    }
+
+    /**
+     * Waits until the channel is ready. The flag of an interrupted thread is set again at the end.
+     *
+     * @param nanos how long to wait at most; {@code Long.MAX_VALUE}: without a limit
+     * @throws SocketTimeoutException if that time is over
+     * @throws ClosedByInterruptException if the thread was interrupted, and has given the connection up
+     */
+    private void await(int operation, long nanos) throws IOException {
+        boolean wasInterrupted = false;
+        try {
+            long startNanos = System.nanoTime();
+            while (true) {
+                if (closed) throw closedException();
+                wasInterrupted |= Thread.interrupted();
+                long left = nanos == Long.MAX_VALUE ? nanos : nanos - (System.nanoTime() - startNanos);
+                if (left <= 0) throw new SocketTimeoutException("the server has not answered in time");
+                if (wasInterrupted) left = Math.min(left, interrupted());
+                if (readiness(operation).await(left)) return;
+            }
+        } finally {
+            if (wasInterrupted) Thread.currentThread().interrupt();
+        }
+    }
+
+    /** The thread is interrupted. Answers how long it may wait before it asks again. */
+    private long interrupted() throws IOException {
+        Interrupts decision = interrupts;
+        if (decision == null || !Thread.currentThread().isVirtual()) return Long.MAX_VALUE;
+        mayBeCancelled = true;
+        long nanos = decision.interrupted();
+        if (nanos > 0) return nanos;
+        close();
+        throw new ClosedByInterruptException();
+    }
+
+    private SocketException closedException() {
+        return new SocketException("the socket is closed");
     }
 
     @Override
@@ -125,17 +248,46 @@ public final class PeekableSocket extends Socket {
 
         @Override
         public int read(byte[] bytes, int offset, int length) throws IOException {
-            if (peeked == NOTHING || length == 0) {
-                reading = true;
-                try {
+            if (length == 0) return 0;
+            if (unread.hasRemaining()) return takeUnread(bytes, offset, length);
+            reading = true;
+            try {
+                if (!waitsInSelector()) {
+                    block();
                     return in.read(bytes, offset, length);
-                } finally {
-                    reading = false;
                 }
+                boolean isBuffered = length < BUFFERED_BYTES;
+                int count = isBuffered ? receive(null) : receive(ByteBuffer.wrap(bytes, offset, length));
+                return isBuffered && count > 0 ? takeUnread(bytes, offset, length) : count;
+            } finally {
+                reading = false;
             }
-            bytes[offset] = (byte) peeked;
-            peeked = NOTHING;
-            return 1;
+        }
+
+        private int takeUnread(byte[] bytes, int offset, int length) {
+            int count = Math.min(length, unread.remaining());
+            unread.get(bytes, offset, count);
+            return count;
+        }
+
+        /** Waits for the next bytes. Null: they go into {@code unread}. */
+        private int receive(@Nullable ByteBuffer target) throws IOException {
+            neverBlock();
+            if (Thread.currentThread().isInterrupted()) {
+                long unused = interrupted(); // it may never have to wait
+            }
+            int count = isAnswering ? receiveNow(target) : 0;
+            while (count == 0) {
+                int millis = timeoutMillis;
+                await(SelectionKey.OP_READ, millis == 0 ? Long.MAX_VALUE : TimeUnit.MILLISECONDS.toNanos(millis));
+                count = receiveNow(target);
+            }
+            isAnswering = true;
+            return count;
+        }
+
+        private int receiveNow(@Nullable ByteBuffer target) throws IOException {
+            return target == null ? receiveUnread() : channel.read(target);
         }
 
         /**
@@ -145,7 +297,7 @@ public final class PeekableSocket extends Socket {
         @Override
         public long skip(long count) throws IOException {
             if (count <= 0) return 0;
-            byte[] bytes = new byte[(int) Math.min(count, SKIPPED_BYTES)];
+            byte[] bytes = new byte[(int) Math.min(count, BUFFERED_BYTES)];
             int skipped = read(bytes, 0, bytes.length);
             if (skipped < 0) throw new EOFException("the server has closed the connection");
             return skipped;
@@ -153,21 +305,58 @@ public final class PeekableSocket extends Socket {
 
         @Override
         public int available() throws IOException {
-            return in.available() + (peeked == NOTHING ? 0 : 1);
+            return in.available() + unread.remaining();
         }
 
         @Override
         public void close() throws IOException {
-            in.close();
+            PeekableSocket.this.close();
+        }
+    }
+
+    @Override
+    public OutputStream getOutputStream() throws IOException {
+        return new Output(socket.getOutputStream());
+    }
+
+    private final class Output extends OutputStream {
+        private final OutputStream out;
+
+        Output(OutputStream out) {
+            this.out = out;
+        }
+
+        @Override
+        public void write(int value) throws IOException {
+            write(new byte[] {(byte) value}, 0, 1);
+        }
+
+        @Override
+        public void write(byte[] bytes, int offset, int length) throws IOException {
+            if (mayBeCancelled) {
+                mayBeCancelled = false;
+                Objects.requireNonNull(interrupts).awaitCancels();
+            }
+            isAnswering = false;
+            if (!waitsInSelector()) {
+                block();
+                out.write(bytes, offset, length);
+                return;
+            }
+            neverBlock();
+            ByteBuffer left = ByteBuffer.wrap(bytes, offset, length);
+            while (left.hasRemaining()) {
+                if (channel.write(left) == 0) await(SelectionKey.OP_WRITE, Long.MAX_VALUE);
+            }
+        }
+
+        @Override
+        public void close() throws IOException {
+            PeekableSocket.this.close();
         }
     }
 
     // The rest is the channel's socket
-
-    @Override
-    public OutputStream getOutputStream() throws IOException {
-        return socket.getOutputStream();
-    }
 
     @Override
     public void connect(SocketAddress address) throws IOException {
@@ -185,7 +374,7 @@ public final class PeekableSocket extends Socket {
                 if (i > 0) reopen();
                 long left = Math.min(shareNanos.getAsLong(), timeoutNanos - (System.nanoTime() - startNanos));
                 long millis = TimeUnit.NANOSECONDS.toMillis(left) / (addresses.size() - i);
-                socket.connect(addresses.get(i), Math.clamp(millis, 1, Integer.MAX_VALUE));
+                connectTo(addresses.get(i), Math.clamp(millis, 1, Integer.MAX_VALUE));
                 return;
             } catch (IOException e) {
                 if (failure == null) failure = e;
@@ -193,6 +382,22 @@ public final class PeekableSocket extends Socket {
             }
         }
         throw failure == null ? new IOException("no address of " + address) : failure;
+    }
+
+    private void connectTo(SocketAddress address, int millis) throws IOException {
+        if (!waitsInSelector()) {
+            socket.connect(address, millis);
+            return;
+        }
+        if (address instanceof InetSocketAddress inet && inet.isUnresolved()) {
+            throw new UnknownHostException(inet.getHostString());
+        }
+        neverBlock();
+        if (channel.connect(address)) return;
+        long deadlineNanos = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
+        while (!channel.finishConnect()) {
+            await(SelectionKey.OP_CONNECT, deadlineNanos - System.nanoTime());
+        }
     }
 
     /** All addresses of the name, so that a dead one does not keep the driver from the others. */
@@ -209,11 +414,13 @@ public final class PeekableSocket extends Socket {
     /** A channel that could not connect cannot be used again. */
     private void reopen() throws IOException {
         channel.close();
+        closeSelectors();
+        readable = null;
         channel = SocketChannel.open(); // THEN look; a closing thread sets the flag, THEN closes the channel
         socket = channel.socket();
         if (closed) {
             channel.close();
-            throw new SocketException("closed while connecting");
+            throw closedException();
         }
         keepAlive();
         if (bound != null) socket.bind(bound);
@@ -228,7 +435,18 @@ public final class PeekableSocket extends Socket {
     @Override
     public void close() throws IOException {
         closed = true;
-        channel.close();
+        try {
+            channel.close();
+        } finally {
+            closeSelectors(); // the channel stays open in the system until it has left them
+        }
+    }
+
+    private void closeSelectors() throws IOException {
+        Readiness reader = readable;
+        if (reader != null) reader.close();
+        Readiness writer = writable;
+        if (writer != null) writer.close();
     }
 
     @Override
@@ -253,7 +471,7 @@ public final class PeekableSocket extends Socket {
 
     @Override
     public boolean isClosed() {
-        return socket.isClosed();
+        return closed || socket.isClosed();
     }
 
     @Override
@@ -324,6 +542,7 @@ public final class PeekableSocket extends Socket {
     @Override
     public void setSoTimeout(int millis) throws SocketException {
         socket.setSoTimeout(millis);
+        timeoutMillis = millis;
     }
 
     @Override

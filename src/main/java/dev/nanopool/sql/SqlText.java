@@ -25,6 +25,9 @@ import org.jspecify.annotations.Nullable;
  * and no allocation.
  */
 public final class SqlText {
+    /** In the answer of {@link #changes}, beside the bits of {@link Change}: the text has a statement that ends a transaction. */
+    public static final int ENDS_TRANSACTION = 1 << 29;
+
     static final int MOST_BYTES = 1 << 20;
     static final int LONGEST_REMEMBERED = 10_000;
     /** An upper bound of what a remembered text costs besides its characters. */
@@ -236,6 +239,8 @@ public final class SqlText {
                 set();
             } else if (sql.is("reset")) {
                 reset();
+            } else if (sql.is("commit") || sql.is("end") || sql.is("rollback") || sql.is("abort")) {
+                changes |= ENDS_TRANSACTION;
             } else if (sql.is("listen") || sql.is("unlisten")) {
                 add(LISTEN);
             } else if (sql.is("prepare")) {
@@ -316,6 +321,8 @@ public final class SqlText {
             next();
             if (!transaction || sql.token() != Token.STRING) {
                 add(PREPARED);
+            } else {
+                changes |= ENDS_TRANSACTION;
             }
         }
 

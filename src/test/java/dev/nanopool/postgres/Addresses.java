@@ -13,7 +13,7 @@ import java.time.Duration;
 
 /** A program that reaches a server by a name whose first addresses are dead: one swallows, the other refuses. */
 public final class Addresses {
-    private static final Duration TIMEOUT = Duration.ofSeconds(9);
+    private static final Duration TIMEOUT = Duration.ofSeconds(15);
 
     private Addresses() {}
 

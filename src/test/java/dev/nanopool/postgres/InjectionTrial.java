@@ -113,7 +113,7 @@ public final class InjectionTrial implements Trial {
                     .tls(TlsMode.DISABLE)
                     .size(SIZE)
                     .acquireTimeout(ACQUIRE)
-                    .connectTimeout(Duration.ofSeconds(3))
+                    .connectTimeout(Duration.ofSeconds(5))
                     .leakThreshold(Duration.ofSeconds(1))
                     .initSql("SET statement_timeout = '7s'")
                     .credentials(() -> new Credentials(EmbeddedServer.USER, EmbeddedServer.PASSWORD))
