@@ -40,7 +40,7 @@ class TlsTest {
     /** With all that a URL must escape in it. */
     private static final String PASSWORD = "s3c:r/e?t@%+";
 
-    /** What comes of each mode in each situation. The README shows the same table. */
+    /** The result of each mode in each situation. The Javadoc of TlsMode shows the same table. */
     private static final String TABLE = """
                             | right CA | wrong CA  | wrong name | expired | server without TLS | server wants TLS
             DISABLE         | plain    | plain     | plain      | plain   | plain              | wanted
