@@ -206,6 +206,10 @@ public final class PoolConfig {
      * {@code socketFactory}, {@code sslfactory} or {@code authenticationPluginClassName}, because such a class reads
      * properties of its own.
      *
+     * <p>{@link Builder#driverProperty} and {@link NanoDataSource#addDataSourceProperty} follow the same rules, but refuse
+     * {@code user}, {@code password}, {@code ssl}, {@code sslmode}, the time limits and the server's address, because the pool
+     * has settings for these.
+     *
      * @param url a libpq URI ({@code postgresql://}, {@code postgres://}) or a {@code jdbc:postgresql:} URL
      * @return the builder
      */
