@@ -18,7 +18,7 @@ record Document(Path path, String text) {
     private static final Pattern LINK = Pattern.compile("\\[[^\\[\\]]*]\\(([^()\\s]+)\\)");
     private static final Pattern HEADING = Pattern.compile("(?m)^(#{1,6}) (.+)$");
 
-    /** A block of code: its language and its text. */
+    /** A block of code, with its language and its text. */
     record Snippet(String language, String code) {}
 
     static Document read(String path) throws IOException {

@@ -42,7 +42,7 @@ import org.springframework.boot.autoconfigure.AutoConfigurations;
 import org.springframework.boot.jdbc.autoconfigure.DataSourceAutoConfiguration;
 import org.springframework.boot.test.context.runner.ApplicationContextRunner;
 
-/** README, CHANGELOG and the pages below src/site say what is true: their code runs, their links lead somewhere. */
+/** README, CHANGELOG and the pages below src/site say what is true. Their code runs, and their links lead somewhere. */
 class ReadmeTest {
     private static final Path EXAMPLES = Path.of("src/test/java/dev/nanopool/examples");
 
