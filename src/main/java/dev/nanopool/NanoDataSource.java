@@ -417,7 +417,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * How long an interrupted virtual thread waits for the server's answer to its cancelled statement.
+     * Returns how long an interrupted virtual thread waits for the server's answer to its cancelled statement.
      *
      * @return milliseconds
      */
@@ -426,8 +426,8 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     /**
-     * How long an interrupted virtual thread waits for the server's answer to its cancelled statement, until the pool closes
-     * the connection; see {@link PoolConfig.Builder#cancelPatience}. Default: 5,000.
+     * Sets how long an interrupted virtual thread waits for the server's answer to its cancelled statement, until the pool closes
+     * the connection. See {@link PoolConfig.Builder#cancelPatience}. Default: 5,000.
      *
      * @param cancelPatience milliseconds, at most 365 days; 0: an interrupt closes the connection at once
      * @throws IllegalStateException if the pool has started

@@ -136,6 +136,82 @@ public final class PoolConfig {
     /**
      * Starts a configuration.
      *
+     * <p><b>Form.</b> The URL is a libpq URI, as hosts of applications put it into {@code DATABASE_URL}, or a
+     * {@code jdbc:postgresql:} URL:
+     *
+     * <pre>
+     * postgresql://user:password@host:port,host:port/database?parameter=value&amp;...
+     * jdbc:postgresql://host:port,host:port/database?user=...&amp;password=...&amp;...
+     * </pre>
+     *
+     * <p>An IPv6 address stands in {@code [brackets]}. In the user, the password, a host, the database and a value, special
+     * characters are written {@code %XX}; a {@code +} is a plus sign in a libpq URI and a blank in a jdbc: URL. Parts that
+     * the URL leaves out have defaults: {@code localhost}, {@code 5432}, the operating system's user, and the database that
+     * has the user's name.
+     *
+     * <table class="striped">
+     * <caption>Parameters</caption>
+     * <thead><tr><th scope="col">In the URL</th><th scope="col">Meaning</th></tr></thead>
+     * <tbody>
+     * <tr><th scope="row">{@code host}, {@code hostaddr}, {@code port}, {@code dbname}, {@code user},
+     *     {@code password}</th><td>have the meaning of the parts before the {@code ?}, and win over them; commas part the
+     *     entries of a list; one port serves all hosts</td></tr>
+     * <tr><th scope="row">{@code sslmode}</th><td>the {@link TlsMode}: {@code disable}, {@code prefer}, {@code require},
+     *     {@code verify-ca}, {@code verify-full}; must not contradict {@link Builder#tls}</td></tr>
+     * <tr><th scope="row">{@code ssl=true}, {@code requiressl=1}</th><td>{@link TlsMode#REQUIRE}; in a jdbc: URL,
+     *     {@code ssl} and {@code ssl=true} mean {@link TlsMode#VERIFY_IDENTITY}, as in the driver; {@code sslmode} wins over
+     *     them</td></tr>
+     * <tr><th scope="row">{@code sslrootcert}, {@code sslcert}, {@code sslkey}, {@code sslpassword},
+     *     {@code sslnegotiation}</th><td>see {@link TlsMode}</td></tr>
+     * <tr><th scope="row">{@code connect_timeout}, {@code connectTimeout}, {@code loginTimeout}</th>
+     *     <td>{@link Builder#connectTimeout}, in seconds; the longest of them counts, and 0 means the default</td></tr>
+     * <tr><th scope="row">{@code target_session_attrs}</th><td>the driver's {@code targetServerType}: {@code any};
+     *     {@code primary} for {@code primary} and {@code read-write}; {@code secondary} for {@code standby} and
+     *     {@code read-only}; {@code preferSecondary} for {@code prefer-standby}</td></tr>
+     * <tr><th scope="row">{@code load_balance_hosts}, {@code keepalives}</th><td>the driver's {@code loadBalanceHosts}
+     *     ({@code disable}, {@code random}) and {@code tcpKeepAlive} ({@code 0}, {@code 1}; on by default)</td></tr>
+     * <tr><th scope="row">{@code application_name}, {@code fallback_application_name}, {@code options},
+     *     {@code channel_binding}, {@code require_auth}, {@code gssencmode}, {@code krbsrvname}</th><td>the driver's property
+     *     of that meaning</td></tr>
+     * <tr><th scope="row">{@code schema}</th><td>the driver's {@code currentSchema}</td></tr>
+     * <tr><th scope="row">{@code client_encoding}</th><td>UTF8 only</td></tr>
+     * <tr><th scope="row">{@code PGHOST}, {@code PGPORT}, {@code PGDBNAME}</th><td>have the meaning of {@code host},
+     *     {@code port} and {@code dbname}, which win over them</td></tr>
+     * <tr><th scope="row">pgJDBC's names, such as {@code prepareThreshold}, with those that it ignores
+     *     ({@code loggerLevel}) or once had ({@code loglevel})</th><td>the pool passes them to the driver</td></tr>
+     * <tr><th scope="row">tuning of other drivers, such as MySQL's {@code cachePrepStmts}</th><td>has no effect; one warning
+     *     names pgJDBC's own property</td></tr>
+     * </tbody>
+     * </table>
+     *
+     * <p><b>Refusals.</b> {@link Builder#build} refuses everything else. The message names the parameter if the name cannot
+     * be a piece of a password, and it never shows a value. Refused are
+     *
+     * <ul>
+     *   <li>misspelt names, with the nearest known name; other unknown names, which the driver alone would ignore; names that
+     *       are given twice;
+     *   <li>parameters that name classes: {@code socketFactory}, {@code sslfactory}, {@code sslhostnameverifier},
+     *       {@code sslpasswordcallback}, {@code authenticationPluginClassName}, {@code xmlFactoryFactory},
+     *       {@code connectExecutor}, their {@code ...arg}s, {@code classLoaderStrategy} and {@code datatype.*}.
+     *       {@link Builder#driverProperty} takes them, except {@code connectExecutor}, because the pool connects on threads of
+     *       its own;
+     *   <li>{@code replication}, {@code service}, {@code passfile}, {@code logUnclosedConnections} and
+     *       {@code cleanupSavepoints}, which contradict the pool;
+     *   <li>properties of other drivers that protect the connection, such as MySQL's {@code useSSL=true}; the message says
+     *       what to write;
+     *   <li>unix-domain sockets;
+     *   <li>{@code sslmode=allow}, which protects from nothing.
+     * </ul>
+     *
+     * <p>A parameter that would be refused is accepted if its value is the driver's default, such as
+     * {@code cleanupSavepoints=false}. A name that the driver lacks passes if {@link Builder#driverProperty} sets
+     * {@code socketFactory}, {@code sslfactory} or {@code authenticationPluginClassName}, because such a class reads
+     * properties of its own.
+     *
+     * <p>{@link Builder#driverProperty} and {@link NanoDataSource#addDataSourceProperty} follow the same rules, but refuse
+     * {@code user}, {@code password}, {@code ssl}, {@code sslmode}, the time limits and the server's address, because the pool
+     * has settings for these.
+     *
      * @param url a libpq URI ({@code postgresql://}, {@code postgres://}) or a {@code jdbc:postgresql:} URL
      * @return the builder
      */
@@ -234,7 +310,8 @@ public final class PoolConfig {
          *
          * <p>The pool throws a failure at once, however long this time is, if credentials are refused, the database is unknown,
          * or TLS or the configuration is wrong. Where a host may not answer at all, {@code connectTimeout} should be shorter
-         * than this time, because an attempt fails no sooner.
+         * than this time, because an attempt fails no sooner. {@code socketTimeout}, a property of the driver, does the same for
+         * connections that are open.
          *
          * @param outagePatience the patience, met to within 20 ms; at most 365 days
          * @return this
@@ -245,13 +322,14 @@ public final class PoolConfig {
         }
 
         /**
-         * How long the interrupted virtual thread waits for the server's answer to a cancelled statement. If the server does
-         * not answer in time, the pool closes the connection. Zero: an interrupt closes the connection at once, and the
-         * server ends the statement. Default: 5 s.
-         * Before Java 25 an interrupt of a virtual thread always closes its connection. An interrupt of a platform thread
+         * Sets how long an interrupted virtual thread waits for the server's answer to its cancelled statement. If the server
+         * does not answer in time, the pool closes the connection. With zero an interrupt closes the connection at once, and
+         * the server ends the statement. Default: 5 s.
+         *
+         * <p>Before Java 25 an interrupt of a virtual thread always closes its connection. An interrupt of a platform thread
          * cancels and closes nothing, on any Java.
          *
-         * @param cancelPatience kept to within 0.25 s; at most 365 days
+         * @param cancelPatience the patience, met to within 0.25 s; at most 365 days
          * @return this
          */
         public Builder cancelPatience(Duration cancelPatience) {
@@ -261,7 +339,7 @@ public final class PoolConfig {
 
         /**
          * Sets how many callers may wait, those included for which the pool is opening a connection. The pool refuses one more
-         * at once. Default: no bound.
+         * at once, but does not count a caller whose connection is being validated. Default: no bound.
          *
          * @param maxWaiters the number of callers, 0 or more; with 0 no caller waits, so that the pool never has more than
          *     {@code minIdle} connections
@@ -406,6 +484,7 @@ public final class PoolConfig {
          * their value it accepts and ignores them. It refuses a misspelt name and says the nearest name of the driver. It takes
          * {@code datatype.*}. It also takes a name that the driver lacks if {@code socketFactory}, {@code sslfactory} or
          * {@code authenticationPluginClassName} names a class from outside of the driver, because that class may read it.
+         * It always refuses {@code connectExecutor}, because the pool connects on threads of its own.
          *
          * <p>{@link #build} accepts the well-known tuning properties of other databases' drivers, such as
          * {@code cachePrepStmts}, without effect, and logs one warning that names pgJDBC's own. It refuses those whose loss

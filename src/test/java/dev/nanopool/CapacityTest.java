@@ -140,8 +140,8 @@ class CapacityTest {
 
     private static final Step[] STEPS = Step.values();
 
-    // Every sequence of five steps after a start with two of two: each answer and each number is that of the model, and
-    // permits never exceed the largest size that there was.
+    // For every sequence of five steps after a start with two of two, each answer and each number is that of the model,
+    // and permits never exceed the largest size that there was.
     @Test
     void everySequenceOfStepsMustAgreeWithTheModel() {
         int length = 5;
@@ -227,7 +227,7 @@ class CapacityTest {
         }
     }
 
-    // A permit that waits for its connection leaves before a connection does: the server may refuse it anyway.
+    // A permit that waits for its connection leaves before a connection does, because the server may refuse it anyway.
     @Test
     void permitsWithoutConnectionsMustLeaveFirst() {
         Capacity capacity = full(LARGEST);
@@ -241,7 +241,7 @@ class CapacityTest {
         assertThat(capacity.expected()).isEqualTo(3);
     }
 
-    // Several threads add permits, withhold them and bring them back: as many as there may be.
+    // Several threads add permits, withhold them and bring them back, and as many are left as there may be.
     @Test
     void exactlyTheMissingMustBeAddedWithheldAndReadmitted() throws Exception {
         for (int round = 0; round < ROUNDS; round++) {
@@ -309,7 +309,7 @@ class CapacityTest {
         }
     }
 
-    /** Permits as a pool has them: each is free, or in a thread's hand, or leaving. */
+    /** Permits as a pool has them. Each is free, or in a thread's hand, or leaving. */
     private static final class Account {
         private final Capacity capacity;
         private final Queue<Object> free = new ConcurrentLinkedQueue<>();
@@ -327,7 +327,7 @@ class CapacityTest {
             free.add(new Object());
         }
 
-        /** With a free permit: if the call succeeds, the permit is not free afterwards. */
+        /** With a free permit. If the call succeeds, the permit is not free afterwards. */
         private boolean with(BooleanSupplier call) {
             Object permit = free.poll();
             if (permit == null) return false;

@@ -7,7 +7,7 @@ import org.junit.jupiter.api.Test;
 
 /** The coarse clock, which a quiet pool does not wind, and the jumps of the wall clock. */
 class ClockTest {
-    // While no tick is to be expected, the exact time is told.
+    // While no tick is due, the clock gives the exact time.
     @Test
     void clockThatSleepsMustTellTheExactTime() {
         var clock = new Clock();

@@ -138,7 +138,7 @@ class ConnectionUrlTest {
                 .isEqualTo(Map.of(property, value));
     }
 
-    // The driver speaks UTF8 only: asking for it changes nothing.
+    // The driver speaks UTF8 only, so a URL that asks for it changes nothing.
     @ParameterizedTest
     @ValueSource(strings = {"utf8", "UTF-8", "UTF8", "unicode", "auto"})
     void clientEncodingMustBeUtf8(String encoding) {
@@ -191,7 +191,7 @@ class ConnectionUrlTest {
                 .isEqualTo(Duration.ofSeconds(seconds));
     }
 
-    // Whatever cannot be understood is refused, with the parameter's name and what to do.
+    // A URL that the pool cannot understand is refused, with the parameter's name and what to do.
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
             mysql://h/db                               | must begin with postgresql://, postgres:// or jdbc:postgresql:, not with mysql:
@@ -277,7 +277,7 @@ class ConnectionUrlTest {
         assertThat(refusal(url)).contains("host: unix-domain sockets are not supported");
     }
 
-    // A URL often comes from outside: it must not make the driver load a class, in whatever case it is written.
+    // A URL often comes from outside, so it must not make the driver load a class, in upper or lower case.
     @ParameterizedTest
     @ValueSource(
             strings = {
@@ -308,7 +308,7 @@ class ConnectionUrlTest {
         }
     }
 
-    // An '&' in a password makes a parameter of its rest: only a name that means something is repeated behind it.
+    // An '&' in a password makes a parameter of its rest, so a message repeats only a name that means something.
     @ParameterizedTest
     @ValueSource(strings = {"12&s3cret=", "12&s3cret=&s3cret=", "12&s3cret=%zz", "12&s3cret=;x=", "12&x=&s3cret=x"})
     void nameBehindAPasswordMustNotBeRepeatedUnlessItIsKnown(String password) {
@@ -322,7 +322,7 @@ class ConnectionUrlTest {
                 .contains("application_name");
     }
 
-    // A password with unescaped special characters makes a malformed URL, or a well-formed one with another meaning: in
+    // A password with unescaped special characters makes a malformed URL, or a well-formed one with another meaning. In
     // neither case does a piece of it reach a message, toString() or the name of a host.
     @ParameterizedTest
     @ValueSource(

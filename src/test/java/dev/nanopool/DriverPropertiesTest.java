@@ -82,7 +82,7 @@ class DriverPropertiesTest {
         }
     }
 
-    /** The properties that some door refuses: in the URL because they name a class. */
+    /** The properties that some door refuses. The URL refuses some because they name a class. */
     private static final Set<String> CLASSES = Set.of(
             "socketFactory",
             "socketFactoryArg",
@@ -128,7 +128,7 @@ class DriverPropertiesTest {
         };
     }
 
-    // Whatever the driver has is accepted at each door, but for the named exceptions, and those keep their message.
+    // Each door accepts every property of the driver except the named ones, and those keep their message.
     @ParameterizedTest
     @EnumSource
     void everyPropertyOfTheDriverMustBeAcceptedUnlessItContradictsThePool(Entrance entrance) {
@@ -154,7 +154,7 @@ class DriverPropertiesTest {
         return refusal.contains('"' + name + '"' + expected) && !refusal.contains(VALUE);
     }
 
-    // An accepted property reaches the driver, but for those that the URL translates into settings of the pool.
+    // An accepted property reaches the driver, except those that the URL translates into settings of the pool.
     @ParameterizedTest
     @EnumSource
     void everyAcceptedPropertyMustReachTheDriver(Entrance entrance) {
@@ -180,7 +180,7 @@ class DriverPropertiesTest {
         }
     }
 
-    // The driver itself understands each property that is passed on: none was renamed in this version.
+    // The driver itself understands each property that is passed on, so none was renamed in this version.
     @Test
     void namesOfTheTableMustBeTheDrivers() {
         assertThat(Stream.of(CLASSES, OWN, CONTRADICTIONS).flatMap(Set::stream).collect(Collectors.toSet()))
@@ -280,7 +280,7 @@ class DriverPropertiesTest {
                 .hasMessageContaining("\"cloudSqlInstance\" is not a property of the driver");
     }
 
-    // The driver loads a class for each of these: by the program's will, not by the URL's.
+    // The driver loads a class for each of these if the program, and not the URL, names it.
     @Test
     void classOfATypeMustPassButNotFromTheUrl() {
         String name = "datatype.vector";

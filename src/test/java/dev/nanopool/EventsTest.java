@@ -236,7 +236,7 @@ class EventsTest {
 
     // Each method of the listener is in a row.
     @Test
-    void everyMethodOfTheListenerMustBeTold() {
+    void everyMethodOfTheListenerMustBeCalled() {
         assertThat(table().stream().flatMap(row -> row.told.stream()).distinct())
                 .containsExactlyInAnyOrderElementsOf(Arrays.stream(PoolListener.class.getDeclaredMethods())
                         .map(Method::getName)
@@ -268,8 +268,8 @@ class EventsTest {
         }
     }
 
-    // Whatever the listener or a handler of the log throws, or both, the other sinks get the event, and the caller,
-    // which may be between a permit and its connection, does not see it.
+    // If the listener or a handler of the log throws, or both, the other sinks get the event. The caller, which may be
+    // between a permit and its connection, does not see the failure.
     @Test
     void sinkThatThrowsMustStopNeitherTheOthersNorTheCaller() throws Exception {
         List<Throwable> failures = List.of(

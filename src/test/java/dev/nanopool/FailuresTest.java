@@ -64,7 +64,7 @@ class FailuresTest {
                 String value = (String) field.get(null);
                 if (value != null && value.length() == 5) states.add(value);
             } catch (IllegalAccessException e) {
-                // private: not a state
+                // private, so no state
             }
         }
         return states.stream();
@@ -89,7 +89,7 @@ class FailuresTest {
                 chained);
     }
 
-    // FATAL and PANIC end the session, whatever the state.
+    // FATAL and PANIC end the session with every state.
     @ParameterizedTest
     @MethodSource("states")
     void fatalMessageMustEndTheSession(String state) {
@@ -103,7 +103,7 @@ class FailuresTest {
         }
     }
 
-    // ERROR never ends it, whatever the state: the server has gone on.
+    // ERROR ends it with no state, because the server has gone on.
     @ParameterizedTest
     @MethodSource("states")
     void errorMessageMustNotEndTheSession(String state) {
@@ -119,7 +119,7 @@ class FailuresTest {
 
     // A stale cache of the session heals only by a new session; any other internal error is the statement's.
     @Test
-    void staleCacheMustBeToldFromOtherInternalErrors() {
+    void staleCacheMustDifferFromOtherInternalErrors() {
         assertThat(Failures.kindOf(ofServer("ERROR", "XX000", "cache lookup failed for type 16423"), true))
                 .isEqualTo(Kind.STALE_CACHE);
         assertThat(Failures.kindOf(ofServer("ERROR", "XX000", "tuple concurrently updated"), true))
@@ -166,7 +166,7 @@ class FailuresTest {
         assertThat(Failures.kindOf(ofServer("错误", "08P01"), true)).isEqualTo(Kind.STATEMENT);
     }
 
-    // The statement fails, and then the session: both are in one chain.
+    // The statement fails, and then the session, so both are in one chain.
     @Test
     void worstFailureOfAChainMustDecide() {
         SQLException first = ofServer("ERROR", "22012");
@@ -189,7 +189,7 @@ class FailuresTest {
     }
 
     @Test
-    void interruptMustBeToldFromALoss() {
+    void interruptMustDifferFromALoss() {
         var closed = new ClosedByInterruptException();
         assertThat(Failures.kindOf(new SQLException("io", "08006", closed), true))
                 .isEqualTo(Kind.INTERRUPTED);
@@ -315,7 +315,8 @@ class FailuresTest {
                 new StackOverflowError());
     }
 
-    // An outage is what may pass by itself. Whatever an operator must repair is thrown at once.
+    // An outage consists of failures that may pass by themselves. A failure that an operator must repair is thrown at
+    // once.
     @ParameterizedTest
     @MethodSource("thatMayPass")
     void failureThatMayPassMustBeginAnOutage(Throwable failure) {

@@ -108,8 +108,8 @@ class FateTest {
         }
     }
 
-    // A connection that a thread may still use is never given on, reset or validated, whatever else is true of it, and
-    // its reason says so, because this reason makes the pool cancel the statement on the server.
+    // A connection that a thread may still use is never given on, reset or validated, even if other facts are true of
+    // it. Its reason says so, because this reason makes the pool cancel the statement on the server.
     @Test
     void connectionThatAThreadMayUseMustBeClosedAndCancelled() {
         for (Fact fact : EnumSet.of(Fact.CUT, Fact.ABORTED, Fact.BUSY)) {

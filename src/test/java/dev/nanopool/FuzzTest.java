@@ -18,9 +18,9 @@ import org.jspecify.annotations.Nullable;
 import org.postgresql.PGProperty;
 
 /**
- * Text that comes from outside, made by chance from what means something to its reader and from what does not. Whatever
- * comes, nothing is thrown but what is documented, and no message has a piece of a password in it. How many inputs: see
- * {@code junit-platform.properties}. A failure names its seed.
+ * Random text from outside, made of parts that mean something to its reader and of parts that do not. The reader throws
+ * only documented exceptions, and no message has a piece of a password in it. {@code junit-platform.properties} has the
+ * number of inputs. A failure names its seed.
  */
 class FuzzTest {
     /** Reading any text takes less of a processor's time. */
@@ -37,7 +37,7 @@ class FuzzTest {
         read(url);
     }
 
-    // Whatever the password is, and however badly it is written into the URL, what is thrown does not repeat it.
+    // No exception repeats the password, even if the URL has it in a malformed form.
     @Property
     void messageMustHaveNoPieceOfThePassword(
             @ForAll("passwords") String password, @ForAll("withPasswords") String url) {

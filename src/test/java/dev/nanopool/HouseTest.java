@@ -61,7 +61,7 @@ class HouseTest {
     /** What a client hands out leads back to it. The cycle has no other classes, and not more of them than this. */
     private static final int LARGEST_CYCLE = 25;
 
-    /** A pool and its view as a {@code DataSource}, a lease and its client: each leads to the other. */
+    /** A pool and its view as a {@code DataSource}, a lease and its client. Each of a pair leads to the other. */
     private static final List<Set<String>> PAIRS =
             List.of(Set.of(ROOT + ".Pool", ROOT + ".PoolDataSource"), Set.of(ROOT + ".Lease", ROOT + ".Client"));
 
@@ -163,7 +163,7 @@ class HouseTest {
         assertThat(MONITORS).isEmpty();
     }
 
-    // A connection's fields cannot even be seen elsewhere, but for the one that is written where there may be no stack.
+    // No other class can see a connection's fields, except the one that is written where there may be no stack.
     @Test
     void fieldsOfAConnectionMustBePrivate() {
         for (Class<?> type : List.of(PhysicalConnection.class, Usage.class, Session.class, Capacity.class)) {

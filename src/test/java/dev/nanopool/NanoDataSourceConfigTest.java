@@ -14,7 +14,7 @@ class NanoDataSourceConfigTest {
         dataSource.setUrl(URL);
     }
 
-    // The bean repeats some defaults, since its getters show them: they must not drift apart.
+    // The bean repeats some defaults, because its getters show them, and the two must not drift apart.
     @Test
     void defaultsMustBeThoseOfPoolConfig() {
         assertThat(dataSource.config())

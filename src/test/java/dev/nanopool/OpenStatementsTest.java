@@ -29,7 +29,7 @@ class OpenStatementsTest {
                 });
     }
 
-    // One is in a field and the others are in a set: no way in or out may forget one, or close it twice.
+    // One is in a field and the others are in a set. No way in or out may forget one, or close it twice.
     @Test
     void everyStatementThatIsStillOpenMustBeClosedOnce() {
         Statement first = statement("first", false);
@@ -62,7 +62,7 @@ class OpenStatementsTest {
         assertThat(closed).containsExactlyInAnyOrder("second", "third");
     }
 
-    // Threads that share a client open their statements at the same time: none is forgotten, although only one thread
+    // Threads that share a client open their statements at the same time. None is forgotten, although only one thread
     // makes the set. The threads walk along the same leases side by side, so that they meet in many of them.
     @Test
     void statementsOfSeveralThreadsMustAllBeClosed() throws Exception {

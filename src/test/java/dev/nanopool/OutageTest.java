@@ -13,7 +13,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
-/** When an outage begins, when it is declared, when it ends, who probes, and what the log says of it. */
+/** When an outage begins, when it is declared, when it ends, which permit probes, and what the log says of it. */
 class OutageTest {
     @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
     private static final Exception CAUSE = new Exception("refused");
@@ -55,14 +55,14 @@ class OutageTest {
         return Clock.nanoTime() - time.toNanos();
     }
 
-    // It begins once, is declared once and ends once, whatever fails meanwhile.
+    // It begins once, is declared once and ends once, even if several attempts fail meanwhile.
     @Test
-    void outageMustBeToldInThreeLines() {
+    void outageMustBeLoggedInThreeLines() {
         Outage outage = outage(Duration.ofSeconds(5));
         assertThat(outage.isOn()).isFalse();
         assertThat(outage.nanos()).isEqualTo(-1);
         assertThat(outage.declaredNanos()).isEqualTo(Long.MAX_VALUE);
-        // As if the last success were long ago: the clock of the JVM may be younger than these six seconds.
+        // As if the last success were long ago, because the clock of the JVM may be younger than these six seconds.
         long since = Clock.nanoTime() - Duration.ofSeconds(6).toNanos();
         outage.begin(CAUSE, Math.max(since, 0));
         outage.begin(new Exception("again"), Clock.nanoTime());
@@ -95,9 +95,8 @@ class OutageTest {
         assertThat(outage.declaredNanos()).isEqualTo(now + Duration.ofSeconds(5).toNanos());
     }
 
-    // A caller that was refused is told how long the outage lasted, also if it has ended before that could be said. A
-    // caller
-    // that came later is not.
+    // A refused caller learns how long the outage lasted, even if it ended before the message was made. A caller that
+    // came later does not.
     @Test
     void refusedCallerMustLearnOfTheOutageThatHasJustEnded() {
         Outage outage = outage(Duration.ZERO);
@@ -111,7 +110,7 @@ class OutageTest {
         assertThat(outage.nanosFor(Clock.nanoTime() + 1)).as("later").isEqualTo(-1);
     }
 
-    // When no permit can probe, its age says nothing: the next failure begins another one.
+    // When no permit can probe, its age says nothing, so the next failure begins another one.
     @Test
     void forgottenOutageMustNotMakeTheNextOneOld() {
         Outage outage = outage(Duration.ofMillis(1));
@@ -126,7 +125,7 @@ class OutageTest {
         assertThat(outage.declareIfDue()).isFalse();
     }
 
-    // No patience: the first failed attempt declares it.
+    // Without patience the first failed attempt declares it.
     @Test
     void outageMustBeDeclaredAtOnceWithoutPatience() {
         Outage outage = outage(Duration.ZERO);

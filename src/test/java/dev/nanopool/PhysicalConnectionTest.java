@@ -189,7 +189,7 @@ class PhysicalConnectionTest {
         }
     }
 
-    // All other methods, in each state: they leave the state as it is.
+    // All other methods, in each state, leave the state as it is.
     @Test
     void otherMethodsMustNotChangeTheState() throws Exception {
         for (Method method : PhysicalConnection.class.getDeclaredMethods()) {
@@ -207,7 +207,7 @@ class PhysicalConnectionTest {
         }
     }
 
-    // The reason stays that of the first call: a second one is a bug, and must not change what the first one said.
+    // The reason stays that of the first call, because a second call is a bug and must not change the first answer.
     @Test
     void reasonMustBeThatOfTheEdgeToClosing() throws Exception {
         PhysicalConnection connection = in(State.IDLE);
@@ -221,7 +221,7 @@ class PhysicalConnectionTest {
         assertThat(leaving.isLeaving()).isTrue();
     }
 
-    // A lease is told from all others, before and after the housekeeper has met it.
+    // A lease differs from all others, before and after the housekeeper has met it.
     @Test
     void leaseMustBeKnownUntilItEnds() throws Exception {
         PhysicalConnection connection = in(State.IDLE);

@@ -221,7 +221,7 @@ class PoolConfigTest {
                 .isEqualTo("driverProperty: \"" + property + "\" " + said);
     }
 
-    // tls and the URL's sslmode may both be given, but not disagree: the message names both.
+    // tls and the URL's sslmode may both be given, but not disagree. The message names both.
     @ParameterizedTest
     @EnumSource
     void tlsMustNotContradictTheUrl(TlsMode mode) {
@@ -241,8 +241,8 @@ class PoolConfigTest {
         assertThat(builder().tls(mode).build().tls).isEqualTo(mode);
     }
 
-    // Roots that nobody would look at are refused, from the URL or as a property; so they are with a factory of one's
-    // own.
+    // Roots that no part of the driver would look at are refused, from the URL or as a property, also beside a factory
+    // of the user's own.
     @Test
     void rootsMustBeRefusedWhereTheyAreNotLookedAt() {
         for (TlsMode mode : TlsMode.values()) {
@@ -262,7 +262,7 @@ class PoolConfigTest {
         }
     }
 
-    // Any public authority signs for anybody: without the name, its signature proves nothing.
+    // A public authority signs for every applicant, so its signature proves nothing without the name.
     @ParameterizedTest
     @EnumSource(mode = Mode.EXCLUDE, names = "VERIFY_IDENTITY")
     void systemRootsMustBeRefusedWithoutTheIdentity(TlsMode mode) {
@@ -286,7 +286,7 @@ class PoolConfigTest {
         }
     }
 
-    // The driver's factory that trusts everybody must not stand behind a mode that promises a check.
+    // The driver's factory that trusts every server must not stand behind a mode that promises a check.
     @ParameterizedTest
     @EnumSource(names = {"VERIFY_CA", "VERIFY_IDENTITY"})
     void nonValidatingFactoryMustBeRefusedWhereCertificatesAreChecked(TlsMode mode) {

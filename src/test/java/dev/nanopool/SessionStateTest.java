@@ -31,7 +31,7 @@ import org.postgresql.core.BaseConnection;
 import org.postgresql.jdbc.AutoSave;
 import org.postgresql.jdbc.PgConnection;
 
-/** What is sent to undo what, without a server: one that agrees to everything stands in for it. */
+/** What the pool sends to undo a change, without a server. A stand-in agrees to everything. */
 @Timeout(60)
 class SessionStateTest {
     private static final String EVERYTHING = "RESET SESSION AUTHORIZATION|RESET ROLE|CLOSE ALL|RESET ALL|UNLISTEN *"
@@ -40,7 +40,7 @@ class SessionStateTest {
     /** What the server was sent, key words only where a statement is long. */
     private final List<String> sent = Collections.synchronizedList(new ArrayList<>());
 
-    /** What the server reports, by the statement it answers so: name and value. */
+    /** What the server reports (name and value), by the statement that it answers so. */
     private final Map<String, String> reports = new ConcurrentHashMap<>();
 
     private final List<AutoCloseable> open = new ArrayList<>();
@@ -108,7 +108,7 @@ class SessionStateTest {
     }
 
     @Test
-    void nothingMustBeSentWhereThereIsNothingToUndo() throws Exception {
+    void cleanSessionMustSendNothing() throws Exception {
         execute("SELECT 1");
         assertThat(reset()).isEmpty();
     }
@@ -151,7 +151,7 @@ class SessionStateTest {
         assertThat(connection.getAutosave()).isEqualTo(AutoSave.NEVER);
     }
 
-    // Settings that a connection was opened with are its own, and nobody's change.
+    // Settings that a connection was opened with are its own, and no lease's change.
     @Test
     void settingsOfTheConnectionMustBeReturnedTo() throws Exception {
         connection.setReadOnly(true);
@@ -178,9 +178,9 @@ class SessionStateTest {
         assertThat(connection.getAutosave()).isEqualTo(AutoSave.ALWAYS);
     }
 
-    // Nothing is set that nobody has changed: that is what makes a clean lease cheap.
+    // Nothing is set that no lease has changed, which makes a clean lease cheap.
     @Test
-    void whatWasNotChangedMustNotBeTouched() throws Exception {
+    void unchangedSettingsMustNotBeTouched() throws Exception {
         connection.setReadOnly(true);
         connection.setHoldability(ResultSet.HOLD_CURSORS_OVER_COMMIT);
         connection.setNetworkTimeout(Runnable::run, 5_000);
@@ -249,7 +249,7 @@ class SessionStateTest {
         assertThat(reset()).isEqualTo(EVERYTHING);
     }
 
-    // Who had the driver's own object may have changed anything in it, the driver's statements included.
+    // A caller that had the driver's own object may have changed anything in it, the driver's statements included.
     @Test
     void unwrappedConnectionMustBePutBackInDriverAndServer() throws Exception {
         connection.setReadOnly(true);
@@ -363,9 +363,9 @@ class SessionStateTest {
         assertThat(connection.getAutoCommit()).isTrue();
     }
 
-    // Also where nothing was seen: what was done behind the pool's back shows in the driver's status.
+    // A transaction begun behind the pool's back shows in the driver's status, even if no setter reported it.
     @Test
-    void transactionThatNobodyHasSeenMustNotBeLeftOpen() throws Exception {
+    void transactionBegunBehindThePoolMustNotBeLeftOpen() throws Exception {
         try (Statement statement = connection.createStatement()) {
             statement.execute("BEGIN");
         }
@@ -474,7 +474,7 @@ class SessionStateTest {
         setIsolation(Connection.TRANSACTION_READ_COMMITTED);
         assertThat(session.resetLocally()).isTrue();
         assertKnown(Connection.TRANSACTION_READ_COMMITTED, null);
-        session.changingIsolation(); // and then it fails: what the level is, is not known
+        session.changingIsolation(); // and then it fails, so the level is not known
         assertThat(session.resetLocally()).isFalse();
     }
 
@@ -486,7 +486,7 @@ class SessionStateTest {
     @Test
     void isolationThatMayNeverHaveBeenAnotherMustBeReset() throws Exception {
         setIsolation(Connection.TRANSACTION_READ_COMMITTED);
-        assertThat(session.resetLocally()).as("nobody knows what it was").isFalse();
+        assertThat(session.resetLocally()).as("its level is unknown").isFalse();
     }
 
     // What set the session up is undone as a whole, and made again after that.

@@ -30,7 +30,10 @@ public final class TestAccess {
         return pool.bugs();
     }
 
-    /** What must hold in a quiet pool: all permits free, each connection idle, nobody waiting. Empty if it does. */
+    /**
+     * What must hold in a quiet pool. All permits are free, each connection is idle, and no caller waits. Empty if it
+     * holds.
+     */
     public static String imbalance(Pool pool) {
         PoolStats stats = pool.stats();
         int free = pool.freePermits();
@@ -42,9 +45,7 @@ public final class TestAccess {
         return balanced ? "" : "free permits " + free + ", " + stats;
     }
 
-    /**
-     * What makes the connection of that client look as if nobody had used it for some time, once the client is closed.
-     */
+    /** An action that makes the connection of that client look unused for some time, once the client is closed. */
     public static Consumer<Duration> aging(Connection client) throws SQLException {
         PhysicalConnection connection = ((ClientConnection) client).connection();
         return time -> {
@@ -59,7 +60,7 @@ public final class TestAccess {
         return ((ClientConnection) client).used()::isInside;
     }
 
-    /** How many permits nobody holds, those of idle connections included. */
+    /** How many permits no caller holds, those of idle connections included. */
     public static int freePermits(Pool pool) {
         return pool.freePermits();
     }

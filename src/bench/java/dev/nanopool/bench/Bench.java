@@ -113,7 +113,7 @@ public final class Bench {
                 : chosen.stream().map(Contender::valueOf).toList();
     }
 
-    /** The server of all parts: user postgres by trust, user app by SCRAM. */
+    /** The server of all parts, with user postgres by trust and user app by SCRAM. */
     private static EmbeddedPostgres server() throws Exception {
         Path tls = Files.createTempDirectory("nanopool-bench");
         Certificates certificates = new Certificates(tls);
@@ -259,7 +259,8 @@ public final class Bench {
         if (results.isEmpty()) table.fail(contender, round, point + ": no result, see above");
         for (RunResult result : results) {
             Map<String, Double> metrics = new LinkedHashMap<>();
-            // Not the mean: one iteration in which the JIT still compiles, or the machine is busy, would decide it.
+            // Not the mean, because one iteration in which the JIT still compiles, or the machine is busy, would decide
+            // it.
             metrics.put("ns/cycle", result.getPrimaryResult().getStatistics().getPercentile(50));
             metrics.put(
                     "bytes/cycle",

@@ -20,12 +20,13 @@ import org.apache.tomcat.jdbc.pool.PoolProperties;
 import org.vibur.dbcp.ViburDBCPDataSource;
 
 /**
- * Who is compared, and with which settings. All get the same URL and so the same driver; a fixed number of connections,
- * opened at the start; the same maximum lifetime where they have one; and ten minutes to wait, so that nobody is refused.
+ * The pools that are compared, and their settings. All get the same URL and so the same driver; a fixed number of
+ * connections, opened at the start; the same maximum lifetime where they have one; and ten minutes to wait, so that no
+ * caller is refused.
  *
- * <p>Checks off: no pool speaks to the server between two leases. Checks on: each validates every connection before it lends
- * it, by {@code Connection.isValid}; nanopool has no such check, its own (a look at what the driver knows) is always on.
- * Everything else is as each project ships it.
+ * <p>If checks are off, no pool speaks to the server between two leases. If checks are on, each validates every
+ * connection before it lends it, by {@code Connection.isValid}; nanopool has no such check, because its own (a look at
+ * what the driver knows) is always on. Everything else is as each project ships it.
  */
 enum Contender {
     NANOPOOL("nanopool", Pool.class, 0xd62728) {
@@ -34,7 +35,7 @@ enum Contender {
             return nanopool(settings, settings.size);
         }
     },
-    /** For the start-up: its first connection is usable before the last one is open, as it is with HikariCP. */
+    /** For the start-up, because its first connection is usable before the last one is open, as it is with HikariCP. */
     NANOPOOL_FIRST("nanopool, minIdle(1)", Pool.class, 0xff9896) {
         @Override
         Source start(Settings settings) throws Exception {
@@ -133,7 +134,7 @@ enum Contender {
             return source(pool::getConnection, pool);
         }
     },
-    /** No pool: the driver's connection, which whoever opened this source has to itself. */
+    /** No pool, but the driver's connection, which the thread that opened this source has to itself. */
     RAW("raw driver", org.postgresql.Driver.class, 0x7f7f7f) {
         @Override
         Source start(Settings settings) throws Exception {
@@ -213,7 +214,7 @@ enum Contender {
     Source open(Settings settings) throws Exception {
         Source source = start(settings);
         source.giveBack(source.borrow()); // some begin only now
-        Thread.sleep(1_000); // Agroal may overlook a connection that comes while somebody waits
+        Thread.sleep(1_000); // Agroal may overlook a connection that comes while a caller waits
         List<Connection> all = new ArrayList<>();
         for (int i = 0; i < (this == RAW ? 1 : settings.size); i++) all.add(source.borrow());
         for (Connection connection : all) source.giveBack(connection);

@@ -25,8 +25,9 @@ import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 
 /**
- * Borrow a connection and give it back, nothing else: what a pool costs by itself. The connections are the driver's, but
- * nobody speaks to the server meanwhile; {@link #close} makes sure of it. "raw" is what the benchmark costs by itself.
+ * Borrows a connection and gives it back, and nothing else, which is what a pool costs by itself. The connections are
+ * the driver's, but no thread speaks to the server meanwhile; {@link #close} makes sure of it. "raw" is what the
+ * benchmark costs by itself.
  */
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)

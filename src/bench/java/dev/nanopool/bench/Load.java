@@ -32,8 +32,9 @@ import org.HdrHistogram.Histogram;
 import org.HdrHistogram.Recorder;
 
 /**
- * The load driver: one contender under one kind of load, in a JVM of its own that {@link Bench} starts. Each method named in
- * {@link #run} is one kind; each line of its output that starts with {@link #RESULT} is one point measured.
+ * The load driver. It puts one contender under one kind of load, in a JVM of its own that {@link Bench} starts. Each
+ * method named in {@link #run} is one kind; each line of its output that starts with {@link #RESULT} is one point
+ * measured.
  */
 public final class Load {
     static final String RESULT = "RESULT";
@@ -92,7 +93,7 @@ public final class Load {
         }
     }
 
-    // Closed loop: so many callers, each borrows, asks for 1, gives back, and so on.
+    // In the closed loop, each of so many callers borrows, asks for 1, gives back, and so on.
 
     private enum Phase {
         WARM_UP,
@@ -119,8 +120,8 @@ public final class Load {
             while (sources.size() < threads) sources.add(contender.start(settings));
         }
         int[] served = new int[threads];
-        // By short-lived callers, and on all branches: a method that is compiled while a thread is in it, or turns out
-        // to be compiled with too little in mind, is interpreted by that thread to its end.
+        // By short-lived callers, and on all branches, because a method that is compiled while a thread is in it, or
+        // turns out to be compiled with too little in mind, is interpreted by that thread to its end.
         int fewLeases = Math.clamp(20_000 / threads, 1, 50);
         for (double end = System.nanoTime() + warmUp * 1e9; System.nanoTime() < end; ) {
             phase = phase == Phase.WARM_UP ? Phase.MEASURED : Phase.WARM_UP;
@@ -134,7 +135,7 @@ public final class Load {
         Usage usage = new Usage();
         phase = Phase.MEASURED;
         sleep(seconds);
-        phase = Phase.OVER; // who still waits is served, and that wait counts
+        phase = Phase.OVER; // a thread that still waits is served, and that wait counts
         usage.end();
         join(tasks, pool, 100);
         for (Source source : sources.subList(1, sources.size())) source.close();
@@ -163,7 +164,7 @@ public final class Load {
         return tasks;
     }
 
-    /** One lease. Answers whether it counts: it has ended in the measured time. */
+    /** One lease. Returns whether it counts, that is, whether it has ended in the measured time. */
     private boolean request(Source source, long intendedNanos) throws Exception {
         Connection connection = source.borrow();
         try {
@@ -183,7 +184,7 @@ public final class Load {
         }
     }
 
-    // A fresh virtual thread for each request: as fast as it goes, then at fixed rates.
+    // A fresh virtual thread for each request, first as fast as it goes, then at fixed rates.
 
     private final AtomicInteger outstanding = new AtomicInteger();
     private final AtomicInteger done = new AtomicInteger();
@@ -273,19 +274,19 @@ public final class Load {
         }
     }
 
-    /** Waits for what still waits: their waits count. */
+    /** Waits for the callers that still wait, because their waits count. */
     private void drain(Source pool) throws InterruptedException, TimeoutException {
         long start = System.nanoTime();
         while (outstanding.get() > 0) {
             double waited = (System.nanoTime() - start) / 1e9;
-            if (waited > DRAIN_SECONDS) phase = Phase.OVER; // speeds it up: they ask nothing any more
+            if (waited > DRAIN_SECONDS) phase = Phase.OVER; // speeds it up, because they ask nothing from now on
             if (waited > 4 * DRAIN_SECONDS) throw new TimeoutException(outstanding + " requests without an answer");
             sleep(0.05);
             if (waited > 1) nudge(pool);
         }
     }
 
-    // Rows: a prepared statement per lease, in turn with the raw driver, which reads the same rows.
+    // The rows of a prepared statement per lease, in turn with the raw driver, which reads the same rows.
 
     private void rows() throws Exception {
         var reader = RowReader.alone();
@@ -328,11 +329,11 @@ public final class Load {
         }
     }
 
-    // Start-up: as many threads as connections, each wants one and keeps it until all have one.
+    // The start-up. As many threads as connections each want one and keep it until all have one.
 
     private void startup() throws Exception {
         try (Source driver = Contender.RAW.start(settings)) {
-            ask(driver.borrow(), sql); // loads the classes that all contenders need: the driver's, TLS, SCRAM
+            ask(driver.borrow(), sql); // loads what all contenders need, which is the driver, TLS and SCRAM
         }
         long start = System.nanoTime();
         Source pool = contender.start(settings);
@@ -363,7 +364,7 @@ public final class Load {
         result(settings.size() + " connections", metrics);
     }
 
-    // Waiting: so many callers wait for the only connection. What they cost beyond as many threads that merely park.
+    // So many callers wait for the only connection. Measures what they cost beyond as many threads that merely park.
 
     private void waiting(Map<String, Integer> points) throws Exception {
         try (Source pool = contender.open(settings)) {
@@ -470,8 +471,8 @@ public final class Load {
     }
 
     /**
-     * Agroal 3.2.1 may leave its last caller waiting although all connections are idle: the next one that is given back
-     * wakes it. The benchmark must end; so, when nobody else does, it gives one back, whatever the pool.
+     * Agroal 3.2.1 may leave its last caller waiting although all connections are idle, and the next one that is given
+     * back wakes it. The benchmark must end, so it gives one back for every pool when no other thread does.
      */
     private static void nudge(Source pool) {
         Thread.startVirtualThread(() -> {

@@ -35,12 +35,12 @@ import javax.sql.DataSource;
 import org.postgresql.PGConnection;
 
 /**
- * Outages under 100 callers that ask without a pause, but for 5 ms after a failed call. Each pool has 10 connections, waits
- * 5 s for one, and is left at its defaults otherwise. What is measured is seen from outside. Times to the first served call and
- * to ten connections that serve count from the moment at which the server answers again.
+ * Outages under 100 callers that ask without a pause, except for 5 ms after a failed call. Each pool has 10
+ * connections, waits 5 s for one, and is left at its defaults otherwise. What is measured is seen from outside. Times
+ * to the first served call and to ten connections that serve count from the moment at which the server answers again.
  *
- * <p>Run with the class path of the tests, HikariCP and Agroal; the arguments are lengths in milliseconds, 300, 1500, 4500 and
- * 15000 if there are none. Prints a Markdown table with a row for each outage and pool.
+ * <p>Run with the class path of the tests, HikariCP and Agroal; the arguments are lengths in milliseconds, 300, 1500,
+ * 4500 and 15000 if there are none. Prints a Markdown table with a row for each outage and pool.
  */
 public final class Outages {
     private static final int SIZE = 10;
@@ -95,8 +95,8 @@ public final class Outages {
     }
 
     /**
-     * What the picture shows, from the lines that {@link #main} prints: the sum over all ways for each length that is shorter
-     * than the callers' patience.
+     * What the picture shows, from the lines that {@link #main} prints, which is the sum over all ways for each length
+     * that is shorter than the callers' patience.
      */
     static Table failures(List<String> lines) {
         var table = new Table("length", FAILURES);

@@ -36,7 +36,7 @@ final class Report {
         this.text = new StringBuilder(header);
     }
 
-    /** Adds a section, and writes all that there is so far: a run that is ended early has its say. */
+    /** Adds a section, and writes all that there is so far, so that a run that is ended early leaves a report. */
     void add(String title, String prose, String body) throws IOException {
         text.append("\n## ")
                 .append(title)

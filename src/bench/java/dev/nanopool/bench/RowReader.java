@@ -11,8 +11,9 @@ import java.util.function.ToLongFunction;
 /** Reads a table of 1,000 rows and 5 columns by a prepared statement. */
 public final class RowReader implements ToLongFunction<Connection> {
     /**
-     * One whose code belongs to nobody else: a call of JDBC that has met the classes of two contenders is compiled to slower
-     * code than one that knows a single class, and two that are compared in one JVM would share that.
+     * A reader whose code belongs to one contender alone. A call of JDBC that has met the classes of two contenders is
+     * compiled to slower code than one that knows a single class, and two that are compared in one JVM would share
+     * that.
      */
     @SuppressWarnings("unchecked")
     static ToLongFunction<Connection> alone() throws ReflectiveOperationException {

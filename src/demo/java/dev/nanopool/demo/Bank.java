@@ -29,8 +29,9 @@ final class Bank implements AutoCloseable {
     }
 
     /**
-     * One transaction. The two rows are locked in the order of their ids, so no two transfers wait for each other. Where
-     * a connection broke during COMMIT nobody knows the outcome; the transfer's own row tells whoever tries it again.
+     * One transaction. The two rows are locked in the order of their ids, so no two transfers wait for each other. If a
+     * connection broke during COMMIT, its outcome is unknown; the transfer's own row tells it to the caller that tries
+     * again.
      */
     static void transfer(Connection client, Transfer transfer) throws SQLException {
         client.setAutoCommit(false);

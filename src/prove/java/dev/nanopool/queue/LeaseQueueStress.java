@@ -20,9 +20,9 @@ import org.openjdk.jcstress.infra.results.ZL_Result;
 import org.openjdk.jcstress.infra.results.ZZ_Result;
 
 /**
- * Races of two threads over a {@link LeaseQueue}, run millions of times on real hardware: what {@code LeaseQueueModelTest}
- * cannot see, since there every write is seen by all threads at once. Each nested class is one race; its outcomes are all
- * that may be.
+ * Races of two threads over a {@link LeaseQueue}, run millions of times on real hardware. They find what {@code
+ * LeaseQueueModelTest} cannot see, because there all threads see every write at once. Each nested class is one race;
+ * its outcomes are all that may be.
  */
 public final class LeaseQueueStress {
     private static final long NEVER = Long.MAX_VALUE / 2;
@@ -52,7 +52,7 @@ public final class LeaseQueueStress {
     @JCStressTest
     @State
     @Outcome(id = "0, 0", expect = ACCEPTABLE, desc = "the waiter has the item")
-    @Outcome(expect = FORBIDDEN, desc = "an item is idle while somebody waits")
+    @Outcome(expect = FORBIDDEN, desc = "an item is idle while a caller waits")
     public static class FilledSlotMustBeSeen extends Line {
         @Actor
         public void give() {
@@ -71,11 +71,11 @@ public final class LeaseQueueStress {
         }
     }
 
-    /** The same for a permit without an item: something is opened. */
+    /** The same for a permit without an item, for which the opener opens one. */
     @JCStressTest
     @State
     @Outcome(id = "0, 1", expect = ACCEPTABLE, desc = "one is opened for the waiter")
-    @Outcome(expect = FORBIDDEN, desc = "a permit is free while somebody waits")
+    @Outcome(expect = FORBIDDEN, desc = "a permit is free while a caller waits")
     public static class ReleasedPermitMustBeSeen extends Line {
         @Actor
         public void release() {
@@ -98,7 +98,7 @@ public final class LeaseQueueStress {
     @JCStressTest
     @State
     @Outcome(id = "0", expect = ACCEPTABLE, desc = "the waiter has its answer")
-    @Outcome(expect = FORBIDDEN, desc = "somebody waits in a closed queue")
+    @Outcome(expect = FORBIDDEN, desc = "a caller waits in a closed queue")
     public static class CloseMustBeSeen extends Line {
         @Actor
         public void close() {
@@ -139,7 +139,7 @@ public final class LeaseQueueStress {
         }
     }
 
-    /** One answer: an item that comes too late stays with its giver. */
+    /** A waiter gets one answer, so an item that comes too late stays with its giver. */
     @JCStressTest
     @State
     @Outcome(id = "true, item", expect = ACCEPTABLE, desc = "the item came first")
@@ -238,7 +238,7 @@ public final class LeaseQueueStress {
     @State
     @Outcome(id = "true, false", expect = ACCEPTABLE, desc = "the first has it")
     @Outcome(id = "false, true", expect = ACCEPTABLE, desc = "the second has it")
-    @Outcome(expect = FORBIDDEN, desc = "both have it, or nobody")
+    @Outcome(expect = FORBIDDEN, desc = "both have it, or neither")
     public static class SlotMustBeEmptiedOnce {
         private final LeaseQueue<String> queue = queue(() -> {}, () -> {});
 
@@ -282,7 +282,7 @@ public final class LeaseQueueStress {
         }
     }
 
-    /** An item is queued before its permit is released: who has the permit finds it, and opens nothing. */
+    /** An item is queued before its permit is released, so a thread that has the permit finds it, and opens nothing. */
     @JCStressTest
     @State
     @Outcome(id = "0, 3", expect = ACCEPTABLE, desc = "all items are there, none too many")
@@ -317,10 +317,10 @@ public final class LeaseQueueStress {
         }
     }
 
-    /** The same for an item whose waiter has just left: it is queued, THEN its permit is free. */
+    /** The same for an item whose waiter has just left. The giver queues it, THEN frees its permit. */
     @JCStressTest
     @State
-    @Outcome(id = "0", expect = ACCEPTABLE, desc = "who finds the permit finds the item")
+    @Outcome(id = "0", expect = ACCEPTABLE, desc = "a thread that finds the permit finds the item")
     @Outcome(expect = FORBIDDEN, desc = "one is opened though one is idle")
     public static class PermitMustComeWithTheItemOfOneThatLeft extends Line {
         public PermitMustComeWithTheItemOfOneThatLeft() {

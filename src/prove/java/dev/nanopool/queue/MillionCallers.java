@@ -8,9 +8,9 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A million virtual threads wait for eight items and are served in order: what they cost in memory beyond as many threads
- * that merely park, and in CPU while they wait. Started by {@code mvn -Pprove verify}, with one carrier thread, so that the
- * order in which callers begin is the order in which they join the line. The argument is how many.
+ * A million virtual threads wait for eight items and are served in order. Measures what they cost in memory beyond as
+ * many threads that merely park, and in CPU while they wait. Started by {@code mvn -Pprove verify}, with one carrier
+ * thread, so that the order in which callers begin is the order in which they join the line. The argument is how many.
  */
 public final class MillionCallers {
     private static final int ITEMS = 8;
@@ -21,7 +21,7 @@ public final class MillionCallers {
 
     private MillionCallers() {}
 
-    /** Fails if anybody is not served, or more than {@link #ITEMS} places away from its own. */
+    /** Fails if a caller is not served, or more than {@link #ITEMS} places away from its own. */
     public static void main(String[] arguments) throws Exception {
         int callers = Integer.parseInt(arguments[0]);
         measure(callers / 10); // compiled code has smaller frames
@@ -59,7 +59,8 @@ public final class MillionCallers {
         cpuWaiting = cpuSeconds() - cpuWaiting;
         long start = System.nanoTime();
         double cpuServing = cpuSeconds();
-        // By a virtual thread: whom another thread wakes up runs only when the carrier has nothing else to do.
+        // By a virtual thread, because one that another thread wakes up runs only when the carrier has nothing else to
+        // do.
         Thread.startVirtualThread(() -> {
                     for (int item = 0; item < ITEMS; item++) queue.give(item);
                 })

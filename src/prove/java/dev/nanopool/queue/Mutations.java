@@ -94,7 +94,7 @@ public final class Mutations {
                     give(item);
                     throw e;""", "throw e;"),
             new Mutation("lose the item that could not be handed over", "Pairing", "unfinished.add(keeper);", ""),
-            new Mutation("forget who has missed a permit", "IdleItems", "unfinished.isAny = true;", ""),
+            new Mutation("forget a caller that has missed a permit", "IdleItems", "unfinished.isAny = true;", ""),
             new Mutation(
                     "keep the permit to which no idle item belongs",
                     "LeaseQueue",

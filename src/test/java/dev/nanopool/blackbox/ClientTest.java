@@ -36,7 +36,7 @@ import org.postgresql.util.PGobject;
 class ClientTest extends PoolTestBase {
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "abort", "isValid");
 
-    // Every method of every interface: a closed client reaches nothing, and says so by SQLState 08003.
+    // In every method of every interface, a closed client reaches nothing and says so by SQLState 08003.
     @Test
     void closedClientMustRefuseEveryMethod() throws Exception {
         Pool pool = open(1);
@@ -177,7 +177,7 @@ class ClientTest extends PoolTestBase {
         }
     }
 
-    // People log prepared statements: the text is the driver's, with the parameters.
+    // Programs log prepared statements, so the text is the driver's, with the parameters.
     @Test
     void preparedStatementMustPrintItsSql() throws Exception {
         Pool pool = open(1);
@@ -204,7 +204,7 @@ class ClientTest extends PoolTestBase {
                         SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("55000"));
     }
 
-    // closeOnCompletion is the driver's affair: the statement closes with its last result, and is forgotten.
+    // closeOnCompletion is the driver's affair. The statement closes with its last result, and is forgotten.
     @Test
     void closeOnCompletionMustCloseTheStatementWithItsResult() throws Exception {
         Pool pool = open(1);

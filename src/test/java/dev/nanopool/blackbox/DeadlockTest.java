@@ -87,7 +87,7 @@ class DeadlockTest extends PoolTestBase {
         assertThat(pool.stats().rejected()).isZero();
     }
 
-    // One thread leases and hands down to workers, which first do something else: all forty are served.
+    // One thread leases and hands down to workers, which first do something else. All forty are served.
     @Test
     void leasesHandedDownToWorkersMustNotCountAsWaiting() throws Exception {
         Pool pool = open(4);
@@ -108,7 +108,7 @@ class DeadlockTest extends PoolTestBase {
         assertThat(pool.stats().rejected()).isZero();
     }
 
-    // A deadlock must have lasted for a second, and is told soon after.
+    // A deadlock must have lasted for a second, and the pool reports it soon after.
     @Test
     void deadlockMustLastForASecondBeforeItIsReported() throws Exception {
         Pool pool = open(1);
@@ -124,8 +124,8 @@ class DeadlockTest extends PoolTestBase {
         }
     }
 
-    // As many tasks as connections, each holds one and asks for one more: after a second one of them fails and gives
-    // its own back, whereupon all others can go on.
+    // As many tasks as connections, each of which holds one and asks for one more. After a second one of them fails and
+    // gives its own back, so that all others can go on.
     @Test
     void oneOfThemMustFailAndLetTheOthersGoOn() throws Exception {
         Pool pool = open(4);
@@ -153,7 +153,7 @@ class DeadlockTest extends PoolTestBase {
             });
         }
         threads.join();
-        // Two that ask at the very same moment may both see that everybody waits.
+        // Two that ask at the very same moment may both see that every caller waits.
         assertThat(deadlocks.get()).isBetween(1, 3);
         assertThat(served.get() + deadlocks.get()).isEqualTo(4);
         assertThat(pool.stats().rejected()).isEqualTo(deadlocks.get());
@@ -171,7 +171,7 @@ class DeadlockTest extends PoolTestBase {
         }
     }
 
-    // Nesting is legal where somebody can still give a connection back: here the one who does not wait.
+    // Nesting is legal while some thread can still give a connection back. Here that thread does not wait.
     @Test
     void nestedLeaseMustBeServedWhenAnotherTaskEnds() throws Exception {
         Pool pool = open(2);
@@ -194,7 +194,7 @@ class DeadlockTest extends PoolTestBase {
         assertThat(other.join(Duration.ofSeconds(10))).isTrue();
     }
 
-    // The lease's own thread waits, but another thread works with it and will close it: no deadlock.
+    // The lease's own thread waits, but another thread works with it and will close it, so this is no deadlock.
     @Test
     void leaseThatAnotherThreadUsesMustNotCountAsWaiting() throws Exception {
         Pool pool = open(1);
@@ -217,7 +217,8 @@ class DeadlockTest extends PoolTestBase {
         }
     }
 
-    // It need not be in the middle of a statement: who has used the client once may use it again, and close it.
+    // It need not be in the middle of a statement, because a thread that has used the client once may use it again, and
+    // close it.
     @Test
     void leaseThatAnotherThreadHasUsedMustNotCountAsWaiting() throws Exception {
         Pool pool = open(1);

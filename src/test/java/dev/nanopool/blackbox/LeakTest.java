@@ -28,7 +28,7 @@ import org.postgresql.PGConnection;
 import org.postgresql.copy.CopyIn;
 import org.postgresql.jdbc.PgConnection;
 
-/** Clients that are not closed: what is taken back, what is told, and what is left alone. */
+/** Clients that are not closed, and which of them the pool takes back, reports, or leaves alone. */
 class LeakTest extends PoolTestBase {
     private record Leak(Holder holder, boolean isCertain) {}
 
@@ -58,7 +58,7 @@ class LeakTest extends PoolTestBase {
         });
     }
 
-    // Nobody can close it any more, so the pool does: rolled back, reset, counted, told, and lent again.
+    // No thread can close it, so the pool rolls it back, resets it, counts it, reports it and lends it again.
     @Test
     void forgottenClientMustBeTakenBack() throws Exception {
         Pool pool = open(1, Duration.ofDays(1));
@@ -78,10 +78,9 @@ class LeakTest extends PoolTestBase {
         });
     }
 
-    // A COPY does not lead the pool to the client: neither one that has ended nor one that was left open. An open one
-    // costs the connection. One that has ended may do so only if the machine held threads up for half a second, which
-    // is
-    // how long the pool waits for the driver's lock.
+    // A COPY, ended or left open, does not lead the pool to the client. An open one costs the connection. One that has
+    // ended may do so only if the machine held threads up for half a second, which is how long the pool waits for the
+    // driver's lock.
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
     void clientForgottenWithACopyMustBeTakenBack(boolean ended) throws Exception {
@@ -115,7 +114,7 @@ class LeakTest extends PoolTestBase {
         awaitCollected("it was served", () -> pool.stats().leasesGranted() == 2 && leaks.size() == 1);
     }
 
-    // Whoever has the driver's own object can use the connection without the client.
+    // A thread that has the driver's own object can use the connection without the client.
     @Test
     void clientWhoseDriverConnectionIsInUseMustNotBeTakenBack() throws Exception {
         Pool pool = open(2, Duration.ZERO);
@@ -124,12 +123,12 @@ class LeakTest extends PoolTestBase {
         awaitCollected("the other one is taken back", () -> pool.stats().leaked() == 1);
         assertThat(pool.stats().active()).isEqualTo(1);
         assertThat(TestServer.query(driver, "SELECT 1")).isEqualTo("1");
-        assertThat(pool.close(Duration.ZERO)).as("nobody can give it back").isFalse();
+        assertThat(pool.close(Duration.ZERO)).as("no thread can give it back").isFalse();
     }
 
-    // The lease may have been handed to another thread: told, once, and left alone.
+    // The lease may have been handed to another thread, so the pool reports it once and leaves it alone.
     @Test
-    void clientOfAnEndedThreadMustBeToldOfAndLeftAlone() throws Exception {
+    void clientOfAnEndedThreadMustBeReportedAndLeftAlone() throws Exception {
         Pool pool = open(1, Duration.ZERO);
         var handedOver = new ConcurrentLinkedQueue<Connection>();
         Thread owner = threads.start(() -> handedOver.add(pool.client()));
@@ -146,7 +145,7 @@ class LeakTest extends PoolTestBase {
         assertThat(pool.stats().leaked()).isEqualTo(1);
     }
 
-    // A request whose steps run on fresh virtual threads: the first one ends, and the others use the client.
+    // A request whose steps run on fresh virtual threads. The first one ends, and the others use the client.
     @Test
     void clientThatOtherThreadsUseMustNotBeCalledALeak() throws Exception {
         Pool pool = open(1, Duration.ZERO);
@@ -168,7 +167,7 @@ class LeakTest extends PoolTestBase {
         assertThat(pool.stats().leaked()).isZero();
     }
 
-    // First it is a suspicion, then a certainty: reported twice, and counted once.
+    // First it is a suspicion, then a certainty. The pool reports it twice, and counts it once.
     @Test
     void leakThatWasSuspectedMustBeCountedOnce() throws Exception {
         Pool pool = open(1, Duration.ofSeconds(1));
@@ -184,9 +183,9 @@ class LeakTest extends PoolTestBase {
         assertThat(client.isClosed()).isFalse();
     }
 
-    // Long, but waiting for the server: a slow query is no leak. Long and idle: told, with the place.
+    // A slow query is no leak, because it waits for the server. A long idle lease is reported, with the place.
     @Test
-    void leaseOlderThanTheThresholdMustBeToldOfUnlessItWaitsForTheServer() throws Exception {
+    void leaseOlderThanTheThresholdMustBeReportedUnlessItWaitsForTheServer() throws Exception {
         Pool pool = open(1, Duration.ofSeconds(1));
         try (Connection client = pool.client()) {
             waitForTheServer(client, Duration.ofMillis(2_500));
@@ -214,7 +213,7 @@ class LeakTest extends PoolTestBase {
         }
     }
 
-    // A statement alone keeps its client in use: whoever reads its rows has forgotten nothing.
+    // A statement alone keeps its client in use, because a thread that reads its rows has forgotten nothing.
     @Test
     void clientWhoseStatementIsInUseMustNotBeTakenBack() throws Exception {
         Pool pool = open(2, Duration.ZERO);

@@ -43,7 +43,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.postgresql.PGProperty;
 
-/** A server that means harm, or somebody between it and the pool: deadlines hold, and the password stays here. */
+/** A server that means harm, or a machine between it and the pool. Deadlines hold, and the password stays here. */
 @Timeout(120)
 class MaliciousServerTest {
     private static final String PASSWORD = "open-sesame";
@@ -51,7 +51,7 @@ class MaliciousServerTest {
     private static final Duration LATE = Duration.ofSeconds(3); // for all that comes after the deadline
     private static final Duration LONG = Duration.ofSeconds(30); // for attempts that must end before their deadline
 
-    // What servers ask for: pg_hba's password, md5, scram-sha-256.
+    // What servers ask for, in pg_hba's words password, md5 and scram-sha-256.
     private static final int CLEARTEXT = 3;
     private static final int MD5 = 5;
     private static final int SASL = 10;
@@ -86,7 +86,7 @@ class MaliciousServerTest {
         certificates.signServer("server");
         root = certificates.root();
         tls = certificates.context("server");
-        // The driver's first login loads its classes: that is not what is timed here.
+        // The driver's first login loads its classes, which is not what this test times.
         try (var server = plain(client -> {
                     client.welcome();
                     client.answerAll();
@@ -127,7 +127,7 @@ class MaliciousServerTest {
         return mode == TlsMode.VERIFY_IDENTITY ? config.driverProperty("sslrootcert", root.toString()) : config;
     }
 
-    /** Opening a pool must fail in time, leave no socket, and tell nobody the password. */
+    /** Opening a pool must fail in time, leave no socket, and send the password to no peer. */
     private static void mustBeRefused(PoolConfig.Builder config, FakeServer server, String sign) throws Exception {
         mustBeRefused(config, LONG, server, sign);
     }
@@ -325,7 +325,7 @@ class MaliciousServerTest {
                     client.readStatement();
                     if (client.number() == 1) {
                         answer.script.run(client);
-                        return; // the end of the connection: it must not be waited for
+                        return; // the end of the connection, for which it must not wait
                     }
                     client.answer();
                     client.answerAll();
@@ -349,7 +349,7 @@ class MaliciousServerTest {
 
     // Secrets
 
-    // Somebody in between says that the server has no TLS: nothing but the question has been sent.
+    // A machine in between says that the server has no TLS. The client has sent nothing but the question.
     @ParameterizedTest
     @EnumSource(
             value = TlsMode.class,
@@ -413,10 +413,10 @@ class MaliciousServerTest {
         }
     }
 
-    // The certificate is good, but the server asks for the password itself, or lets everybody in.
+    // The certificate is good, but the server asks for the password itself, or lets every client in.
     @ParameterizedTest
     @ValueSource(ints = {CLEARTEXT, MD5, 0})
-    void passwordMustNotBeShownToAServerThatIsWhoItSays(int kind) throws Exception {
+    void passwordMustNotBeShownToAServerWithAValidCertificate(int kind) throws Exception {
         try (var server = encrypted(client -> {
             client.authenticate(kind, kind == MD5 ? "salt" : "");
             client.readAll();
@@ -451,7 +451,7 @@ class MaliciousServerTest {
 
     // Without requireAuth the driver does as it is asked. That this is so is what makes the tests above mean something.
     @Test
-    void passwordIsSentToAServerThatAsksForItWhereNothingIsRequired() throws Exception {
+    void passwordMustBeSentToAServerThatAsksForItWhenNothingIsRequired() throws Exception {
         try (var server = plain(client -> {
                     client.authenticate(CLEARTEXT, "");
                     client.read();
@@ -464,7 +464,7 @@ class MaliciousServerTest {
         }
     }
 
-    // Whatever the driver would do with a class's name in a URL, it is not done: no property of the driver is left out.
+    // The driver loads no class that a URL names. The test leaves out no property of the driver.
     @Test
     void classNamedInAUrlMustNeverBeLoaded() throws Exception {
         try (var server = new FakeServer(client -> {

@@ -80,7 +80,7 @@ class NanoDataSourceTest extends PoolTestBase {
         }
     }
 
-    // A listening port that never answers: whoever connects waits until the test closes the socket.
+    // A listening port that never answers. A connecting thread waits until the test closes the socket.
     private static ServerSocket silentServer() throws IOException {
         var server = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
         server.setSoTimeout(20_000);
@@ -121,13 +121,13 @@ class NanoDataSourceTest extends PoolTestBase {
         awaitBalance(dataSource.unwrap(Pool.class));
     }
 
-    // A start that failed leaves everything as it was: properties may still be changed, and the next call tries again.
+    // A start that failed leaves everything as it was. Properties may still be changed, and the next call tries again.
     @Test
     void startMustBeTriedAgainAfterAFailure() throws Exception {
         NanoDataSource dataSource;
         try (ServerSocket server = silentServer()) {
             dataSource = dataSource(server);
-        } // nobody listens there any more
+        } // no server listens there
         for (int i = 0; i < 2; i++) {
             assertThatThrownBy(dataSource::getConnection)
                     .isInstanceOfSatisfying(
@@ -138,7 +138,7 @@ class NanoDataSourceTest extends PoolTestBase {
         assertThat(query(dataSource, "SELECT 1")).isEqualTo("1");
     }
 
-    // One attempt for all who wait for it: else each would try for itself, one after the other.
+    // All waiting callers share one attempt, because else each would try for itself, one after the other.
     @Test
     void callersMustShareTheFailureOfTheStartTheyWaitedFor() throws Exception {
         try (ServerSocket server = silentServer()) {
@@ -347,7 +347,7 @@ class NanoDataSourceTest extends PoolTestBase {
         }
     }
 
-    // A plain SELECT opens a transaction there, and its client need not commit: the pool counts it and warns of
+    // A plain SELECT opens a transaction there, and its client need not commit. The pool counts it and warns of
     // nothing.
     @Test
     void clientWithoutAutoCommitMustBeCountedWithoutAWarningWhenItDoesNotCommit() throws Exception {
@@ -454,7 +454,7 @@ class NanoDataSourceTest extends PoolTestBase {
         }
     }
 
-    // No round trip for autoCommit=false: a client that does nothing leaves no trace on the server.
+    // autoCommit=false costs no round trip, so a client that does nothing leaves no trace on the server.
     @Test
     void autoCommitMustCostNoRoundTrip() throws Exception {
         NanoDataSource dataSource = dataSource();

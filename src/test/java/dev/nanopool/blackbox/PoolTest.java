@@ -148,7 +148,7 @@ class PoolTest extends PoolTestBase {
         var leased = new CountDownLatch(1);
         var refused = new CountDownLatch(1);
         threads.start(
-                () -> { // another thread, which lives on: else it would be a deadlock, or a leak
+                () -> { // another thread, which lives on, because else it would be a deadlock, or a leak
                     try (Connection held = pool.client()) {
                         leased.countDown();
                         refused.await();
@@ -205,7 +205,7 @@ class PoolTest extends PoolTestBase {
                         SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("08003"));
     }
 
-    // Whoever does not give back in time is cut off, and the pool is gone all the same.
+    // A lease that lasts longer than the drain is cut, and the pool is gone all the same.
     @Test
     void closeMustCutLeasesWhenTheDrainIsOver() throws Exception {
         Pool pool = open(2);
@@ -297,9 +297,9 @@ class PoolTest extends PoolTestBase {
         assertThatThrownBy(() -> pool.resize(0)).hasMessage("size: 0 is out of bounds; must be 1 to 10000");
     }
 
-    // Suspended: no socket is open, callers wait within their deadline. Resumed: they are served.
+    // A suspended pool has no open socket, and callers wait within their deadline. Once it is resumed, they are served.
     @Test
-    void suspendedPoolMustServeNobodyUntilResumed() throws Exception {
+    void suspendedPoolMustServeNoCallerUntilResumed() throws Exception {
         Pool pool = open(config().size(3).name("suspended"));
         Connection held = pool.client();
         pool.suspend();
@@ -372,7 +372,7 @@ class PoolTest extends PoolTestBase {
         for (Connection client : clients) client.close();
     }
 
-    // Who does not wait gets nothing at first, but what it would need is opened meanwhile.
+    // A caller that does not wait gets nothing at first, but the connection that it would need is opened meanwhile.
     @Test
     void elasticPoolMustOpenForCallersThatDoNotWait() throws Exception {
         Pool pool = open(config().size(2).minIdle(0));
@@ -390,7 +390,7 @@ class PoolTest extends PoolTestBase {
         assertThat(pool.stats().opened()).isEqualTo(2);
     }
 
-    // Other people's code may fail in any way: no permit and no connection is lost to it.
+    // A listener may fail in any way, and the pool loses no permit and no connection by it.
     @Test
     void errorOfTheListenerMustCostNothing() throws Exception {
         var told = new AtomicInteger();
@@ -426,7 +426,7 @@ class PoolTest extends PoolTestBase {
         assertThat(told).as("opened, left open, closed, opened").hasValueGreaterThanOrEqualTo(4);
     }
 
-    // The drop-in door: the same leases through a DataSource.
+    // A DataSource lends the same leases.
     @Test
     void dataSourceMustLeaseFromThePool() throws Exception {
         Pool pool = open(1);

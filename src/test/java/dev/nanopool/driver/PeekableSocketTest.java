@@ -55,7 +55,7 @@ class PeekableSocketTest {
     // The protocol's messages by their first byte, and TLS's records.
     @ParameterizedTest
     @CsvSource({"A, DATA", "S, DATA", "N, DATA", "E, GONE"})
-    void whatTheServerSaidMustBeTold(char type, Peek expected) throws Exception {
+    void peekMustReportTheMessageOfTheServer(char type, Peek expected) throws Exception {
         server.getOutputStream().write(type);
         await(expected);
     }
@@ -124,7 +124,7 @@ class PeekableSocketTest {
         assertThat(socket.isClosed()).isTrue();
     }
 
-    // The pool cuts a connection from another thread: whoever reads must end at once.
+    // The pool cuts a connection from another thread, so a reading thread must end at once.
     @Test
     void closeMustEndARead() throws Exception {
         var reading = new CountDownLatch(1);

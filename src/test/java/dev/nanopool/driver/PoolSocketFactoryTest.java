@@ -65,11 +65,10 @@ class PoolSocketFactoryTest {
         assertThat(other.end()).isNotNull();
     }
 
-    // A host may let the driver in just when it is given up: the connection is closed, and the attempt begins again
-    // with the
-    // first host, which gets its share of the time that is left.
+    // A host may let the driver in just when it is given up. Then the connection is closed, and the attempt begins
+    // again with the first host, which gets its share of the time that is left.
     @Test
-    void hostThatIsGivenUpAtTheEndOfTheLoginMustBeToldFromOneThatLetTheDriverIn() throws Exception {
+    void hostThatIsGivenUpAtTheEndOfTheLoginMustDifferFromOneThatLetTheDriverIn() throws Exception {
         var attempt = new Attempt(2, Duration.ofSeconds(4));
         var factory = new PoolSocketFactory(attempt.key());
         try (Socket first = factory.createSocket()) {

@@ -1,5 +1,6 @@
 package dev.nanopool.examples;
 
+// @start region="program"
 import dev.nanopool.Pool;
 import dev.nanopool.TlsMode;
 import java.sql.Connection;
@@ -7,19 +8,17 @@ import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 
-/** The example of README and Javadoc: compiled, run, and compared with README by ReadmeTest. */
-final class ReadmeExample {
-    private ReadmeExample() {}
-
-    static int sum(String url) throws SQLException {
+class ReadmeExample {
+    public static void main(String[] args) throws SQLException {
         // @start region="example"
-        try (Pool pool = Pool.create(url, TlsMode.PREFER, 4);
+        try (Pool pool = Pool.create(args[0], TlsMode.PREFER, 4);
                 Connection client = pool.client();
                 PreparedStatement select = client.prepareStatement("SELECT 1 + 2");
                 ResultSet row = select.executeQuery()) {
             row.next();
-            return row.getInt(1);
+            System.out.println(row.getInt(1));
         }
         // @end
     }
 }
+// @end

@@ -11,7 +11,7 @@ import java.net.URI;
 import java.sql.Connection;
 import java.time.Duration;
 
-/** A program that reaches a server by a name whose first addresses are dead: one swallows, the other refuses. */
+/** A program that reaches a server by a name whose first addresses are dead. One swallows, and the other refuses. */
 public final class Addresses {
     private static final Duration TIMEOUT = Duration.ofSeconds(15);
 

@@ -48,7 +48,7 @@ class AsOpenedTest extends PoolTestBase {
 
     // initSql
 
-    // A safety net that initSql has made holds for all leases, whatever one of them does.
+    // A safety net that initSql has made holds for all leases, and no lease can take it away.
     @Test
     void nextLeaseMustKeepTheRoleOfInitSql() throws Exception {
         try (Connection direct = TestServer.direct()) {
@@ -362,7 +362,7 @@ class AsOpenedTest extends PoolTestBase {
         assertThat(pool.stats().opened()).isEqualTo(1);
     }
 
-    // Where strings have backslashes, what SQL text does is not told from it: everything is undone.
+    // Where strings have backslashes, the pool cannot read what SQL text does, so it undoes everything.
     @Test
     void textMustNotBeTrustedWhereStringsHaveBackslashes() throws Exception {
         Pool pool = open(config().size(1).parameter("standard_conforming_strings", "off"));

@@ -26,7 +26,10 @@ import org.postgresql.copy.CopyManager;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.jdbc.PgConnection;
 
-/** Whatever a lease does, the housekeeper and {@code Pool.close} keep their bounds: neither waits for a lock of the lease. */
+/**
+ * The housekeeper and {@code Pool.close} keep their bounds for each lease, because neither waits for a lock of the
+ * lease.
+ */
 class BoundsTest extends PoolTestBase {
     private static final Duration CONNECT = Duration.ofSeconds(3);
 

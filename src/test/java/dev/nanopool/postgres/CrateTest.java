@@ -53,7 +53,7 @@ class CrateTest extends PoolTestBase {
                         SQLException.class, e -> assertThat(e.getSQLState()).isEqualTo("08001"));
     }
 
-    // A server that accepts and stays silent holds nobody longer than the deadline.
+    // A server that accepts and stays silent holds no caller longer than the deadline.
     @Test
     void silentServerMustNotHoldCreateBeyondConnectTimeout() throws Exception {
         try (ServerSocket silent = new ServerSocket(0, 10, InetAddress.getLoopbackAddress())) {
@@ -82,7 +82,7 @@ class CrateTest extends PoolTestBase {
     }
 
     @Test
-    void listenerMustBeToldOfALostConnection() throws Exception {
+    void listenerMustGetALostConnection() throws Exception {
         BlockingQueue<Throwable> lost = new LinkedBlockingQueue<>();
         Pool pool = open(config().size(1).listener(new PoolListener() {
             @Override

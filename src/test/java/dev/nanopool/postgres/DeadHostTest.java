@@ -27,7 +27,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** Several hosts, all but one of them dead: the living one serves, wherever it stands in the URL. */
+/** Several hosts, of which all but one are dead. The living one serves at each place in the URL. */
 class DeadHostTest extends PoolTestBase {
     private static final Duration CONNECT_TIMEOUT = Duration.ofMillis(1_500);
     private static final Duration BOUND = CONNECT_TIMEOUT.plusSeconds(1);
@@ -152,7 +152,7 @@ class DeadHostTest extends PoolTestBase {
         return Stream.of(Death.values()).flatMap(death -> Stream.of(2, 3).map(count -> Arguments.of(death, count)));
     }
 
-    // A pool that runs moves to the host that lives: a caller waits for it, and no caller is refused.
+    // A pool that runs moves to the host that lives. A caller waits for it, and no caller is refused.
     @ParameterizedTest(name = "{0}, {1} hosts")
     @MethodSource("whileItRuns")
     void poolMustMoveToTheLivingHost(Death death, int count) throws Exception {

@@ -132,7 +132,7 @@ class DoorTest extends PoolTestBase {
         assertThat(missing).isEmpty();
     }
 
-    // "It shows" 1, first half: an ended lease has no effect on the next one, whatever is called on whatever object.
+    // An ended lease has no effect on the next one, through each method of each object of it.
     @Test
     void noObjectOfAnEndedLeaseMustReachTheNextOne() throws Exception {
         FaultProxy proxy = proxy();
@@ -174,7 +174,7 @@ class DoorTest extends PoolTestBase {
         }
     }
 
-    // "It shows" 1, second half: the server does not answer, and another thread closes the client meanwhile.
+    // The server does not answer, and another thread closes the client meanwhile.
     @Test
     void callThatTheServerDoesNotAnswerMustFailWhenItsClientIsClosed() throws Exception {
         FaultProxy proxy = proxy();
@@ -241,7 +241,7 @@ class DoorTest extends PoolTestBase {
         return true;
     }
 
-    // Finding 2: metadata in flight when another thread closes the client; the next lease ran in its transaction.
+    // Metadata was in flight when another thread closed the client, and the next lease ran in its transaction.
     @Test
     void nextLeaseMustKeepItsWriteWhenMetadataWasInFlightAtTheEndOfTheLast() throws Exception {
         FaultProxy proxy = proxy();
@@ -264,7 +264,7 @@ class DoorTest extends PoolTestBase {
         }
     }
 
-    // Finding 3a and 3b: stale metadata of parameters and rows asked the server in the next lease's transaction.
+    // Stale metadata of parameters and rows asked the server in the next lease's transaction.
     @Test
     void staleMetadataMustNotAbortTheNextTransaction() throws Exception {
         Pool pool = open(1);
@@ -288,7 +288,7 @@ class DoorTest extends PoolTestBase {
         }
     }
 
-    // Finding 3c: the numbers of open large objects are small, so a stale Blob read another lease's object.
+    // The numbers of open large objects are small, so a stale Blob read another lease's object.
     @Test
     void staleBlobMustNotReadTheNextLeasesObject() throws Exception {
         Pool pool = open(1);
@@ -339,7 +339,7 @@ class DoorTest extends PoolTestBase {
         });
     }
 
-    // Finding 9: each way to an object of the driver lets its user change anything, so everything is reset.
+    // Each way to an object of the driver lets its user change anything, so everything is reset.
     @Test
     void everyUnwrapMustBeUndone() throws Exception {
         Pool pool = open(1);
@@ -369,7 +369,7 @@ class DoorTest extends PoolTestBase {
         assertThat(wrong).isEmpty();
     }
 
-    // Finding 11: the refusal of a stale call was taken for a failure of the next lease's connection.
+    // The pool took the refusal of a stale call for a failure of the next lease's connection.
     @Test
     void refusalOfAStaleCallMustNotCostTheNextLeaseItsConnection() throws Exception {
         Pool pool = open(1);
@@ -396,7 +396,7 @@ class DoorTest extends PoolTestBase {
         assertThat(pool.stats().closed()).isZero();
     }
 
-    // A wrapper as an argument: the driver must get its own object, and the value must arrive.
+    // The driver must get its own object instead of a wrapper as an argument, and the value must arrive.
     /** A class that a lease registers for a type of the server. */
     public static final class OwnRange extends PGobject {
         private static final long serialVersionUID = 1;
@@ -420,7 +420,7 @@ class DoorTest extends PoolTestBase {
         }
         assertThat(pool.stats().opened()).isEqualTo(1);
         assertThat(pool.stats().reset()).isZero();
-        // What the driver itself makes of a number is not known any more.
+        // How the driver itself reads a number is then unknown.
         try (Connection client = pool.client()) {
             client.unwrap(PGConnection.class).addDataType("int4", OwnRange.class);
         }

@@ -81,8 +81,8 @@ class FailoverTest extends PoolTestBase {
         }
     }
 
-    // The primary takes no writes any more, though its sessions live on, and the standby is promoted: after one failed
-    // write all connections are to the new primary.
+    // The primary takes no writes from now on, though its sessions live on, and the standby is promoted. After one
+    // failed write all connections are to the new primary.
     @Test
     void poolOfThePrimaryMustFollowIt() throws Exception {
         onServer("CREATE TABLE written (n int)");
@@ -107,7 +107,7 @@ class FailoverTest extends PoolTestBase {
                 });
                 onServer("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()");
                 standby.promote();
-                Await.until("somebody notices", () -> {
+                Await.until("a call notices", () -> {
                     try (Connection client = pool.client()) {
                         return sqlState(client, "INSERT INTO written VALUES (2)")
                                 .equals("25006");
@@ -135,7 +135,7 @@ class FailoverTest extends PoolTestBase {
         }
     }
 
-    // Reported with the next answer, at no round trip: the first lease that ends tells of all.
+    // The server reports it with the next answer, at no round trip, and the first lease that ends casts doubt on all.
     @Test
     void poolOfTheStandbyMustLeaveItWhenItIsPromoted() throws Exception {
         try (EmbeddedServer standby = SERVER.standby()) {
@@ -180,13 +180,13 @@ class FailoverTest extends PoolTestBase {
         assertThat(reasons).isEmpty();
     }
 
-    // The password has changed: sessions live on, the next login asks again and gets in.
+    // The password has changed. Sessions live on, and the next login asks again and gets in.
     @Test
     void refusedPasswordMustBeAskedForOnceMore() throws Exception {
         onServer("DROP ROLE IF EXISTS rotating", "CREATE ROLE rotating LOGIN PASSWORD 'first'");
         var asked = new AtomicInteger();
         var current = new AtomicReference<>("first");
-        // A supplier that remembers for a while: it gives the old password once more.
+        // A supplier that remembers for a while gives the old password once more.
         var remembered = new AtomicReference<>("first");
         Pool pool =
                 open(config(SERVER.url("rotating")).size(1).listener(listener).credentials(() -> {
@@ -205,8 +205,8 @@ class FailoverTest extends PoolTestBase {
         assertThat(asked).as("first login, second login, and once more").hasValue(3);
     }
 
-    // Whatever the supplier of the credentials throws is an attempt that failed, and no permit is lost to it. What it
-    // says is not repeated: a secret may be in it.
+    // An exception of the credentials' supplier is an attempt that failed, and no permit is lost to it. No message
+    // repeats its text, because a secret may be in it.
     @Test
     void errorOfTheCredentialsMustBeAFailedAttempt() throws Exception {
         onServer("DROP ROLE IF EXISTS rotating", "CREATE ROLE rotating LOGIN PASSWORD 'first'");
@@ -249,7 +249,7 @@ class FailoverTest extends PoolTestBase {
         assertThat(asked).hasValue(2);
     }
 
-    // The server lets in three of six: those serve, one more is tried each second, and when there is room all come.
+    // The server lets in three of six. Those serve, one more is tried each second, and when there is room all come.
     @Test
     void poolMustLiveWithWhatTheServerLetsIn() throws Exception {
         onServer("DROP ROLE IF EXISTS limited", "CREATE ROLE limited LOGIN CONNECTION LIMIT 3");
@@ -265,7 +265,7 @@ class FailoverTest extends PoolTestBase {
         long start = System.nanoTime();
         assertThatThrownBy(() -> pool.client(Duration.ofSeconds(3)))
                 .isInstanceOf(PoolExhaustedException.class)
-                .hasMessageMatching(".* the server lets in [34] at present;.*") // 4: one more is just being tried
+                .hasMessageMatching(".* the server lets in [34] at present;.*") // 4 if one more is just being tried
                 .cause()
                 .hasMessageContaining("too many connections");
         int seconds = (int) Duration.ofNanos(System.nanoTime() - start).toSeconds();

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** The faults themselves, seen by the driver without a pool: the other tests build on them. */
+/** The faults themselves, as the driver sees them without a pool, because the other tests build on them. */
 class FaultKitTest {
     private static final EmbeddedServer SERVER = EmbeddedServer.start();
 

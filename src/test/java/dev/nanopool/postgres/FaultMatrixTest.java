@@ -45,9 +45,9 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.postgresql.PGConnection;
 
 /**
- * Each step of a lease, crossed with each thing that can go wrong there: what the caller gets and when, and what becomes of
- * the connections. Afterwards the pool is in balance, and at no time has the server had more sessions than the pool may
- * have.
+ * Each step of a lease, crossed with each thing that can go wrong there. The table says what the caller gets and when,
+ * and what becomes of the connections. Afterwards the pool is in balance, and at no time has the server had more
+ * sessions than the pool may have.
  */
 class FaultMatrixTest extends PoolTestBase {
     private static final int SIZE = 2;
@@ -80,15 +80,21 @@ class FaultMatrixTest extends PoolTestBase {
 
     /** What is done. */
     enum Step {
-        /** All connections are leased. Trouble is the holders' doing: it is none of the waiter's if they give back. */
+        /**
+         * All connections are leased. Trouble is the holders' doing, so it does not concern the waiter if they give
+         * back.
+         */
         WAIT,
-        /** The server is reached. An error: nobody listens. */
+        /** The server is reached. An error means that no server listens. */
         CONNECT,
         /** The server gets the password. */
         LOGIN,
         /** All were idle for so long that the server is asked. */
         VALIDATE,
-        /** A statement. If the server is silent the client's own network timeout ends it: the pool knows no bound. */
+        /**
+         * A statement. If the server is silent the client's own network timeout ends it, because the pool knows no
+         * bound.
+         */
         USE,
         /** All were given back with something to undo, which the pool does in the background; then the caller comes. */
         RESET,
@@ -135,7 +141,7 @@ class FaultMatrixTest extends PoolTestBase {
         INTERRUPT,
         POOL_CLOSED;
 
-        /** What befalls the message of that step; null: nothing. */
+        /** What befalls the message of that step, or null if nothing does. */
         @Nullable
         Fault fault(Step step) {
             return switch (this) {
@@ -143,7 +149,8 @@ class FaultMatrixTest extends PoolTestBase {
                 case SLOW -> Fault.slow(FaultMatrixTest.SLOW);
                 case SILENT -> step == Step.LOGIN ? Fault.UNANSWERED : Fault.SILENT;
                 case CUT -> Fault.RST;
-                // Who is to be interrupted, or closed upon, must be kept there; a statement takes its time by itself.
+                // A caller that is to be interrupted, or closed upon, must be kept there; a statement takes its time by
+                // itself.
                 case INTERRUPT -> step.isAfterTheLease() || step == Step.USE ? null : LONG;
                 case POOL_CLOSED -> step == Step.USE ? null : LONG;
             };
@@ -233,7 +240,7 @@ class FaultMatrixTest extends PoolTestBase {
         boolean isOpened = what.equals("served") && fate == Fate.REPLACED;
         Duration allowed = isOpened ? TOLERANCE.plus(TOLERANCE) : TOLERANCE;
         Late late = happen(step, trouble, what, when, fate);
-        // Where other programs want the processor, too, lateness may be theirs: the best of three counts.
+        // Where other programs want the processor, too, lateness may be theirs, so the best of three counts.
         for (int i = 0; i < 2 && late.ofThePool().compareTo(allowed) > 0; i++)
             late = happen(step, trouble, what, when, fate);
         LATEST.merge(
@@ -329,7 +336,7 @@ class FaultMatrixTest extends PoolTestBase {
         if (step == Step.CLOSE && trouble == Trouble.POOL_CLOSED) pool.close();
     }
 
-    /** What happens while the caller is there. Returns when it did; 0: before. */
+    /** What happens while the caller is there. Returns when it did; 0 means before. */
     private static long bringAbout(
             Step step, Trouble trouble, List<Connection> held, Pool pool, FaultProxy proxy, Thread caller)
             throws Exception {

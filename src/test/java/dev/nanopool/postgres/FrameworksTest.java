@@ -22,7 +22,10 @@ import org.springframework.jdbc.datasource.DataSourceTransactionManager;
 import org.springframework.transaction.TransactionDefinition;
 import org.springframework.transaction.support.TransactionTemplate;
 
-/** What people put on top of a pool, through both of its data sources. One connection: whoever keeps it is found out. */
+/**
+ * What programs put on top of a pool, through both of its data sources. The pool has one connection, so a library that
+ * keeps it is found out.
+ */
 class FrameworksTest extends PoolTestBase {
     enum Door {
         POOL,
@@ -87,7 +90,7 @@ class FrameworksTest extends PoolTestBase {
                 .isInstanceOf(Failed.class);
         assertNames(dataSource, "one", "two");
 
-        // A failed statement aborts the transaction; the next one on the same connection is none the worse.
+        // A failed statement aborts the transaction; the next one on the same connection works.
         assertThatThrownBy(() -> transaction.executeWithoutResult(
                         status -> jdbc.update("INSERT INTO framework VALUES (?, ?), (?, ?)", 3, "three", 1, "again")))
                 .isInstanceOf(DuplicateKeyException.class);

@@ -118,7 +118,7 @@ class FullServerTest extends PoolTestBase {
         }
     }
 
-    // Every connection comes back while permits wait for the server: none of them may be taken for one too many.
+    // Every connection comes back while permits wait for the server, and none of them may be taken for one too many.
     @Test
     void fullServerMustCostNoConnectionUnderLoad() throws Exception {
         Pool pool = openFull();
@@ -126,7 +126,7 @@ class FullServerTest extends PoolTestBase {
         assertNothingWasClosed(pool, LOAD);
     }
 
-    // Another program takes what this one lets go: a place that was given up is gone for good.
+    // Another program takes what this one lets go, so a place that was given up is gone for good.
     @Test
     void rivalMustNotGetTheConnectionsOfThePool() throws Exception {
         Pool pool = openFull();
@@ -181,7 +181,7 @@ class FullServerTest extends PoolTestBase {
         assertNothingWasClosed(pool, Duration.ofSeconds(3));
     }
 
-    // The pool may become smaller meanwhile: it closes what is too many by its size, and nothing for the server's sake.
+    // The pool may become smaller meanwhile. It closes what is too many by its size, and nothing for the server's sake.
     @Test
     void resizeMustCloseAsManyAsItMustWhileTheServerIsFull() throws Exception {
         Pool pool = openFull();

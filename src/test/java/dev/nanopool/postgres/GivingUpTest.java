@@ -32,8 +32,8 @@ import org.postgresql.PGConnection;
 import org.postgresql.jdbc.PgConnection;
 
 /**
- * When the pool, the driver or a caller gives up a statement, the server ends it: nothing runs on there, and the server never
- * sees more sessions than the pool may hold.
+ * When the pool, the driver or a caller gives up a statement, the server ends it. Nothing runs on there, and the server
+ * never sees more sessions than the pool may hold.
  */
 class GivingUpTest extends PoolTestBase {
     private static final int SIZE = 3;
@@ -150,7 +150,7 @@ class GivingUpTest extends PoolTestBase {
 
     @ParameterizedTest
     @MethodSource("cases")
-    void nothingMustRunOnInTheServer(Case test) throws Exception {
+    void abandonedStatementMustNotRunOnInTheServer(Case test) throws Exception {
         Pool pool = open(test.config.apply(config().size(SIZE)));
         String name = pool.stats().name();
         var ends = new AtomicBoolean();
@@ -182,7 +182,7 @@ class GivingUpTest extends PoolTestBase {
         assertThat(longest.get()).as("ms with too many sessions").isLessThan((int) ENDING.toMillis());
     }
 
-    // The pool's own statement, which the watchdog cuts: a set-up that hangs when the reset repeats it.
+    // The watchdog cuts the pool's own statement, a set-up that hangs when the reset repeats it.
     @Test
     void resetThatIsCutMustNotRunOnInTheServer() throws Exception {
         try (Connection direct = TestServer.direct()) {
@@ -209,7 +209,7 @@ class GivingUpTest extends PoolTestBase {
 
     private static final String CANCEL_REQUEST = "\u0004\u00d2\u0016.";
 
-    // The pool's own question, which the server does not answer in time: what it may still execute is cancelled.
+    // The server does not answer the pool's own question in time, so the pool cancels what it may still execute.
     @Test
     void validationThatIsCutMustBeCancelled() throws Exception {
         var cancels = new AtomicInteger();

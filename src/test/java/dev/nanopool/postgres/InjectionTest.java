@@ -43,10 +43,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * Throws at each call that the pool makes to other code: the log, the listener, the credentials, threads, the clock, sockets,
- * the driver. The test finds these calls itself. What is thrown may reach the caller whose call it is, and it may be logged as
- * {@code bug:} by a thread of the pool, which counts it. It must cost no permit, no connection and no waiter, without the
- * audit's help.
+ * Throws at each call that the pool makes to other code, which is the log, the listener, the credentials, threads, the
+ * clock, sockets, and the driver. The test finds these calls itself. The exception may reach the caller whose call it
+ * is, and a thread of the pool may log it as {@code bug:} and count it. It must cost no permit, no connection and no
+ * waiter, without the audit's help.
  */
 class InjectionTest {
     /** On how many of the paths to it each call throws each kind. All take about five minutes. */
@@ -56,7 +56,7 @@ class InjectionTest {
     private static final int TOGETHER = Integer.getInteger("nanopool.inject.together", 24);
 
     private static final int SIZE = 2;
-    private static final int ROUNDS = 3; // that find the points: which are reached depends on the time, too
+    private static final int ROUNDS = 3; // that find the points, because which are reached depends on the time, too
     private static final Duration PATIENCE = Duration.ofSeconds(4);
 
     private static EmbeddedServer server;
@@ -95,7 +95,7 @@ class InjectionTest {
     // Each fault strikes once, and afterwards permits, connections and waiters balance.
     @Test
     @Timeout(1_800)
-    void poolMustBalanceWhateverACallThrows() throws Exception {
+    void poolMustBalanceWhenAnyCallThrows() throws Exception {
         Level level = LOGGER.getLevel();
         boolean isPassedOn = LOGGER.getUseParentHandlers();
         LOGGER.setLevel(Level.ALL);
@@ -185,7 +185,7 @@ class InjectionTest {
 
     private Set<Fault> lastThrown = Set.of();
 
-    /** One trial: what is wrong after it. */
+    /** One trial. Returns what is wrong after it. */
     private String complaint(List<Fault> faults) throws Exception {
         String name = "inject-" + ++trials;
         bugs.clear();

@@ -367,7 +367,7 @@ class LeftoversTest {
         }
     }
 
-    // A function's own set_config on a parameter that the server does not report: the limit of TRACKED, none of ALWAYS.
+    // A function's own set_config on a parameter that the server does not report is a limit of TRACKED, not of ALWAYS.
     @Test
     void hiddenChangeMustBeUndoneInAlwaysAndIsTheLimitOfTracked() throws Exception {
         try (Pool pool = Pool.create(config(TestServer.url(), ResetMode.ALWAYS))) {
@@ -384,7 +384,7 @@ class LeftoversTest {
             }
             try (Connection client = pool.client()) {
                 assertThat(TestServer.query(client, "SHOW statement_timeout"))
-                        .as("README says so")
+                        .as("src/site/session.md says so")
                         .isEqualTo("99s");
             }
         }
@@ -444,9 +444,9 @@ class LeftoversTest {
         }
     }
 
-    // A parameter that no start of a session has defined stays defined: README says so.
+    // A parameter that no start of a session has defined stays defined, as src/site/session.md says.
     @Test
-    void undefinedParameterStaysEmptyAfterAReset() throws Exception {
+    void undefinedParameterMustStayEmptyAfterAReset() throws Exception {
         try (Pool pool = Pool.create(config(TestServer.url(), ResetMode.ALWAYS))) {
             try (Connection client = pool.client()) {
                 assertThat(TestServer.query(client, "SELECT current_setting('my.first', true) IS NULL"))
@@ -460,7 +460,7 @@ class LeftoversTest {
         }
     }
 
-    // The role's own defaults are the session's: a reset returns to them, not behind them.
+    // The role's own defaults are the session's, so a reset returns to them, not behind them.
     @Test
     void resetMustKeepTheDefaultsOfTheRole() throws Exception {
         String address = TestServer.url().replaceFirst("//.*@", "//leftovers_login:pw@");
@@ -479,7 +479,7 @@ class LeftoversTest {
         }
     }
 
-    // Whoever unwraps the driver can end its statements behind its back: they are made anew.
+    // A caller that unwraps the driver can end its statements behind its back, so the driver makes them anew.
     @Test
     void statementsEndedBehindTheDriversBackMustWorkForTheNextLease() throws Exception {
         try (Pool pool = Pool.create(config(TestServer.url(), ResetMode.TRACKED))) {

@@ -31,9 +31,10 @@ class LifetimeTest extends PoolTestBase {
         }
     };
 
-    // All connections pass their lifetime under load: nobody fails, and the server never sees more than size sessions.
+    // All connections pass their lifetime under load. No caller fails, and the server never sees more than size
+    // sessions.
     @Test
-    void connectionsMustBeReplacedUnderLoadWithoutAnybodyNoticing() throws Exception {
+    void connectionsMustBeReplacedUnderLoadWithoutAFailedCall() throws Exception {
         Pool pool = open(config().name("rotated")
                 .size(6)
                 .maxLifetime(Duration.ofSeconds(1))
@@ -59,7 +60,8 @@ class LifetimeTest extends PoolTestBase {
         pool.close(); // it would go on for ever
     }
 
-    // Many callers once, few afterwards: what was idle all the time goes, what was used by turns stays.
+    // After many callers at once there are few. The connections that were idle all the time go, and those used by turns
+    // stay.
     @Test
     void connectionsThatWereNotNeededMustBeClosedDownToMinIdle() throws Exception {
         Pool pool = open(
@@ -82,7 +84,7 @@ class LifetimeTest extends PoolTestBase {
         assertThat(pool.stats().idle()).isEqualTo(2);
     }
 
-    // Two idle connections, a second each: the server hears of both, by one round trip each time.
+    // The server hears of both idle connections each second, by one round trip for each.
     @Test
     void idleConnectionsMustBeKeptAlive() throws Exception {
         try (var proxy = new FaultProxy(TestServer.url())) {

@@ -46,7 +46,10 @@ class LivenessTest extends PoolTestBase {
     private static final Duration DEADLINE = Duration.ofSeconds(2);
     private static final Duration RECOVERY = Duration.ofSeconds(1);
 
-    /** Longer than the pool trusts a connection that was given back; what dies within that time is nobody's fault. */
+    /**
+     * Longer than the pool trusts a connection that was given back. A connection that dies within that time is no fault
+     * of the pool.
+     */
     private static final Duration UNTRUSTED = Duration.ofMillis(700);
 
     private static EmbeddedServer server;
@@ -129,7 +132,9 @@ class LivenessTest extends PoolTestBase {
 
         abstract void happen(Set<Integer> pids, FaultProxy proxy) throws Exception;
 
-        /** Through the proxy only if it is the proxy's doing: what the server sends last would come a moment later. */
+        /**
+         * Through the proxy only if the proxy does it, because what the server sends last would come a moment later.
+         */
         String url(FaultProxy proxy) {
             return name().endsWith("BY_THE_NETWORK") ? proxy.url() : server.url();
         }
@@ -217,12 +222,12 @@ class LivenessTest extends PoolTestBase {
         assertThat(useAll(pool)).hasSize(SIZE).doesNotContainAnyElementsOf(before);
     }
 
-    // Nobody has to ask: within a second or so the dead are replaced.
+    // No caller has to ask. Within a second or so the pool replaces the dead.
     @ParameterizedTest
     @EnumSource(
             value = Death.class,
             names = {"TERMINATED", "KILLED", "CLOSED_BY_THE_NETWORK"})
-    void deadIdleConnectionsMustBeReplacedBeforeAnybodyAsks(Death death) throws Exception {
+    void deadIdleConnectionsMustBeReplacedBeforeACallerAsks(Death death) throws Exception {
         FaultProxy proxy = proxy();
         Pool pool = open(config(death.url(proxy)).size(SIZE));
         Set<Integer> before = useAll(pool);
@@ -234,7 +239,7 @@ class LivenessTest extends PoolTestBase {
         assertThat(useAll(pool)).doesNotContainAnyElementsOf(before);
     }
 
-    // The operator's favourite: all idle sessions are terminated, and no caller notices.
+    // All idle sessions are terminated, as operators like to do, and no caller notices.
     @Test
     void thousandLeasesMustSeeNoErrorWhenAllIdleConnectionsAreTerminated() throws Exception {
         Pool pool = open(config().tls(TlsMode.DISABLE).size(10));
@@ -301,8 +306,8 @@ class LivenessTest extends PoolTestBase {
         }
     }
 
-    // What nothing can be seen of: the network swallows everything. The caller's deadline holds, and once the network
-    // is back, so is the pool.
+    // A loss that leaves no trace, because the network swallows everything. The caller's deadline holds, and once the
+    // network is back, so is the pool.
     @Test
     void blackHoleMustNotHoldCallersBeyondTheirDeadlineNorOutlastItself() throws Exception {
         FaultProxy proxy = proxy();

@@ -211,11 +211,11 @@ class OutageMatrixTest extends PoolTestBase {
         return Stream.of(Way.values()).filter(way -> FULL ? way != Way.REFUSED : way != Way.REFUSED && way != Way.FAST);
     }
 
-    // An outage that is longer than the patience costs each caller that time once, and later callers nothing: they are
+    // An outage that is longer than the patience costs each caller that time once, and later callers nothing. They are
     // refused at once, with the driver's reason, until the server is back.
     @ParameterizedTest
     @MethodSource("thatLast")
-    void longOutageMustBeTold(Way way) throws Exception {
+    void longOutageMustBeReported(Way way) throws Exception {
         Duration patience = FULL ? PATIENCE : Duration.ofMillis(600);
         Duration length = FULL ? Duration.ofSeconds(15) : Duration.ofMillis(1_500);
         boolean isSilent = way == Way.BLACK_HOLE; // so that only time-outs tell of it

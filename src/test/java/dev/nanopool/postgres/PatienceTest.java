@@ -137,7 +137,7 @@ class PatienceTest extends PoolTestBase {
     // However the attempts fail, the line names the host and a reason.
     @ParameterizedTest
     @MethodSource("endsOfALogin")
-    void beginningMustBeToldWithHostAndReason(Fault end) throws Exception {
+    void beginningMustBeLoggedWithHostAndReason(Fault end) throws Exception {
         try (var log = Log.of(Level.INFO)) {
             FaultProxy proxy = proxy();
             Pool pool = open(config(proxy).size(1));
@@ -238,10 +238,10 @@ class PatienceTest extends PoolTestBase {
         SUSPENDED
     }
 
-    // Whatever an operator does in an outage, one permit goes on probing, and the pool comes back by itself.
+    // One permit goes on probing through each act of an operator in an outage, and the pool comes back by itself.
     @ParameterizedTest
     @EnumSource
-    void poolMustComeBackWhateverIsDoneMeanwhile(Meanwhile meanwhile) throws Exception {
+    void poolMustComeBackAfterEachActOfAnOperator(Meanwhile meanwhile) throws Exception {
         FaultProxy proxy = proxy();
         Pool pool = open(config(proxy).size(4).minIdle(1).outagePatience(Duration.ofMillis(100)));
         begin(proxy);
@@ -264,7 +264,7 @@ class PatienceTest extends PoolTestBase {
     }
 
     // All permits have connections or have left, so no attempt can tell when the outage is over. It must not go on for
-    // ever: the next failure is a new outage, with its own patience.
+    // ever, so the next failure is a new outage, with its own patience.
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
     void outageMustBeForgottenWhenNoPermitCanProbe(boolean isSuspended) throws Exception {
@@ -328,7 +328,7 @@ class PatienceTest extends PoolTestBase {
         return TestServer.query(direct, "SELECT query_start FROM pg_stat_activity WHERE pid = " + pid);
     }
 
-    // The prober's permit has left, and no other one is in use: the housekeeper finds another prober.
+    // The prober's permit has left, and no other one is in use, so the housekeeper finds another prober.
     @Test
     void outageMustNotLastBecauseNoPermitProbes() throws Exception {
         for (int round = 0; round < 20; round++) {
@@ -394,7 +394,7 @@ class PatienceTest extends PoolTestBase {
         }
     }
 
-    // An outage may turn into a failure that stays: the server is back, and refuses the password.
+    // An outage may turn into a failure that stays. The server is back, and refuses the password.
     @Test
     void outageThatTurnsIntoARefusalMustBeThrownAtOnce() throws Exception {
         FaultProxy proxy = proxy();
@@ -416,7 +416,7 @@ class PatienceTest extends PoolTestBase {
         Await.until("it is over", () -> pool.stats().idle() == 2);
     }
 
-    // The bound of create holds whatever the supplier of the credentials does, and its message names the supplier.
+    // The bound of create holds even if the supplier of the credentials hangs, and its message names the supplier.
     @Test
     void createMustKeepItsBoundWhenTheSupplierHangs() throws Exception {
         var isOver = new CountDownLatch(1);

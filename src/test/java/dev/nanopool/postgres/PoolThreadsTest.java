@@ -29,7 +29,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.postgresql.PGConnection;
 
-/** The pool's own threads: what they inherit of the caller that starts them, and how many there may be. */
+/** What the pool's own threads inherit of the caller that starts them, and how many of them there may be. */
 class PoolThreadsTest extends PoolTestBase {
     /** The user of a request, which its code passes on to the threads that it starts. */
     private static final class User extends InheritableThreadLocal<@Nullable String> {

@@ -40,7 +40,7 @@ class QuietPoolTest extends PoolTestBase {
         return pool;
     }
 
-    // Each caller alone: all connections are idle, so that none is refused.
+    // Each caller is alone. All connections are idle, so that none is refused.
     @ParameterizedTest
     @CsvSource({"0, 1", "0, 3", "1, 3", "3, 3"})
     void callerMustNotBeRefusedBecauseConnectionsAreValidated(int maxWaiters, int size) throws Exception {
@@ -50,7 +50,7 @@ class QuietPoolTest extends PoolTestBase {
         assertThat(pool.stats().opened()).isEqualTo(size);
     }
 
-    // As many callers at a time as there are connections: each has one that is being validated, and none waits for a
+    // As many callers at a time as there are connections. Each has one that is being validated, and none waits for a
     // turn.
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 2})
@@ -91,8 +91,8 @@ class QuietPoolTest extends PoolTestBase {
         threads.join();
     }
 
-    // The opposite of a verdict that sends its reader to the database: nothing is wrong but that the pool may not let
-    // wait.
+    // The opposite of a verdict that sends its reader to the database. Nothing is wrong except that the pool may not
+    // let callers wait.
     @Test
     void refusalDuringAResetMustNotBlameTheDatabase() throws Exception {
         FaultProxy proxy = proxy();

@@ -54,7 +54,7 @@ class ResetTest extends PoolTestBase {
         return TestServer.query(client, "SELECT 1");
     }
 
-    // Counted on the wire: a clean lease costs its caller's own statements, and not one round trip more.
+    // Counted on the wire, a clean lease costs its caller's own statements, and not one round trip more.
     @Test
     void cleanLeaseMustCostNoRoundTrip() throws Exception {
         try (FaultProxy proxy = new FaultProxy(TestServer.url());
@@ -135,7 +135,7 @@ class ResetTest extends PoolTestBase {
         }
     }
 
-    // With readOnlyMode=always the driver keeps the flag in the server: it is set back there, and not by close().
+    // With readOnlyMode=always the driver keeps the flag in the server, so the reset and not close() sets it back.
     @Test
     void readOnlyKeptInTheServerMustBeUndone() throws Exception {
         Pool pool = open(config().size(1).driverProperty("readOnlyMode", "always"));
@@ -200,7 +200,7 @@ class ResetTest extends PoolTestBase {
     }
 
     @Test
-    void transactionLeftOpenMustBeToldOncePerPlace() throws Exception {
+    void transactionLeftOpenMustBeReportedOncePerPlace() throws Exception {
         Queue<String> told = new ConcurrentLinkedQueue<>();
         Pool pool = open(config().size(1).listener(new PoolListener() {
             @Override
@@ -216,7 +216,7 @@ class ResetTest extends PoolTestBase {
         assertThat(told)
                 .singleElement()
                 .asString()
-                .contains("ResetTest.transactionLeftOpenMustBeToldOncePerPlace", "BEGIN; SELECT 42");
+                .contains("ResetTest.transactionLeftOpenMustBeReportedOncePerPlace", "BEGIN; SELECT 42");
         Connection elsewhere = pool.client();
         elsewhere.setAutoCommit(false);
         select(elsewhere);
@@ -226,7 +226,7 @@ class ResetTest extends PoolTestBase {
 
     // The pool does not know what became of a transaction whose connection is lost, so that it says nothing of it.
     @Test
-    void transactionOfALostConnectionMustNotBeTold() throws Exception {
+    void transactionOfALostConnectionMustNotBeReported() throws Exception {
         Queue<String> told = new ConcurrentLinkedQueue<>();
         Pool pool = open(config().size(1).listener(new PoolListener() {
             @Override
@@ -274,7 +274,8 @@ class ResetTest extends PoolTestBase {
         }
     }
 
-    // A COPY left open blocks every other call of the driver for ever: that connection goes, and nobody waits for it.
+    // A COPY left open blocks every other call of the driver for ever, so that connection goes, and no caller waits for
+    // it.
     @Test
     void copyLeftOpenMustCostTheConnectionAndNothingElse() throws Exception {
         Pool pool = open(config().size(1).listener(reasonsListener));
@@ -299,7 +300,7 @@ class ResetTest extends PoolTestBase {
         assertThat(reasons).containsExactly(CloseReason.BUSY);
     }
 
-    // The same through the driver's own object: what the pool can see of it is the driver's lock. The server is well.
+    // The same through the driver's own object. The pool sees only the driver's lock. The server is well.
     @Test
     void copyLeftOpenThroughTheDriversConnectionMustBeFoundSoon() throws Exception {
         Pool pool = open(config().size(1).listener(reasonsListener));
@@ -320,7 +321,7 @@ class ResetTest extends PoolTestBase {
         assertThat(reasons).containsExactly(CloseReason.BUSY);
     }
 
-    // A cancel of a client that is closed is none: the next lease costs no reset.
+    // A cancel of a closed client is none, so the next lease costs no reset.
     @Test
     void staleCancelMustNotCostTheNextLeaseAReset() throws Exception {
         Pool pool = open(1);
@@ -336,11 +337,11 @@ class ResetTest extends PoolTestBase {
         assertThat(pool.stats().reset()).isZero();
     }
 
-    // Whether a COPY goes on, the driver tells under a lock that the COPY itself holds: nobody else must ask it.
-    // At first the server keeps even its answer back; once there were rows, the driver waits for more of them.
+    // The driver tells under a lock whether a COPY goes on. The COPY itself holds this lock, so no other thread must
+    // ask. At first the server keeps even its answer back; once there were rows, the driver waits for more of them.
     @ParameterizedTest
     @ValueSource(strings = {"SELECT pg_sleep(10)", "SELECT repeat('x', 100000) UNION ALL SELECT pg_sleep(10)::text"})
-    void copyThatWaitsForTheServerMustHoldUpNobody(String query) throws Exception {
+    void copyThatWaitsForTheServerMustHoldUpNoThread(String query) throws Exception {
         Pool pool = open(1);
         Connection copying = pool.client();
         CopyManager copies = ((PGConnection) copying).getCopyAPI();
@@ -412,7 +413,7 @@ class ResetTest extends PoolTestBase {
         }
     }
 
-    // A statement still running in another thread when the client is closed: that session ends, on the server, too.
+    // A statement still runs in another thread when the client is closed. That session ends, on the server, too.
     @Test
     void clientClosedWhileBusyElsewhereMustNotBeLent() throws Exception {
         Pool pool = open(config().size(1).listener(reasonsListener));
@@ -569,7 +570,7 @@ class ResetTest extends PoolTestBase {
         assertThat(pool.stats().opened()).isEqualTo(1);
     }
 
-    // close() of a client whose backend is gone is silent, whatever the client was doing.
+    // close() of a client whose backend is gone is silent in each state of the client.
     @Test
     void closeOfABrokenConnectionMustBeSilent() throws Exception {
         Pool pool = open(1);

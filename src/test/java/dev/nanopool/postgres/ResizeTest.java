@@ -79,7 +79,7 @@ class ResizeTest extends PoolTestBase {
         assertThat(pool.stats().opened()).isEqualTo(SIZE);
     }
 
-    // All are leased: as many as are too many are closed when they come back, and no more.
+    // All are leased. As many as are too many are closed when they come back, and no more.
     @Test
     void leasedConnectionsMustBeClosedWhenTheyComeBack() throws Exception {
         Pool pool = open(SIZE);
@@ -93,7 +93,8 @@ class ResizeTest extends PoolTestBase {
         assertThat(pool.stats().opened()).isEqualTo(SIZE);
     }
 
-    // After each step of a random sequence: closed what was too many, opened what was missing, nothing else.
+    // After each step of a random sequence the pool has closed what was too many, opened what was missing, and nothing
+    // else.
     @Test
     void eachStepOfARandomSequenceMustCloseAndOpenTheDifference() throws Exception {
         long seed = System.nanoTime();
@@ -115,7 +116,7 @@ class ResizeTest extends PoolTestBase {
         endLoad();
     }
 
-    // Steps that overtake one another: no step closes more than it takes away, and the last one counts.
+    // Steps overtake one another. No step closes more than it takes away, and the last one counts.
     @Test
     void randomStepsThatOvertakeOneAnotherMustCloseNoMoreThanTheyTakeAway() throws Exception {
         long seed = System.nanoTime();

@@ -71,9 +71,9 @@ class RestartTest extends PoolTestBase {
         Await.until("time has passed", () -> System.nanoTime() - start >= time.toNanos());
     }
 
-    // Nobody asks for a connection meanwhile: all come back all the same, not just the first that gets in.
+    // No caller asks for a connection meanwhile. All come back all the same, not just the first that gets in.
     @Test
-    void fixedPoolMustBeFullAgainThoughNobodyAsks() throws Exception {
+    void fixedPoolMustBeFullAgainWhenNoCallerAsks() throws Exception {
         FaultProxy proxy = proxy();
         Pool pool = open(config(proxy).size(SIZE).connectParallelism(SIZE).listener(new PoolListener() {
             @Override
@@ -148,7 +148,8 @@ class RestartTest extends PoolTestBase {
 
         assertThat(recovery).isLessThan(allowed);
         assertThat(proxy.mostConnecting()).isLessThanOrEqualTo(PARALLELISM);
-        // Who used a connection when it died gets the driver's error; nobody is lent it afterwards.
+        // A caller that used a connection when it died gets the driver's error, and no later caller gets that
+        // connection.
         assertThat(inUse).extracting(Failure::pid).doesNotHaveDuplicates();
         assertThat(inUse).extracting(failure -> failure.cause.getSQLState()).isSubsetOf("57P01", "57P02", "08006");
         // A caller that comes during the outage waits until it is over.

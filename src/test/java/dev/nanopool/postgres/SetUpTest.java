@@ -24,8 +24,9 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.postgresql.jdbc.PgConnection;
 
 /**
- * After a lease the session is again as it was when the pool opened it: each way to set a session up, by each way in which a
- * lease changes it. The state of the first lease must be the state of the next one, on the same connection.
+ * After a lease the session is again as it was when the pool opened it. The test crosses each way to set a session up
+ * with each way in which a lease changes it. The state of the first lease must be the state of the next one, on the
+ * same connection.
  */
 @Timeout(180)
 class SetUpTest {

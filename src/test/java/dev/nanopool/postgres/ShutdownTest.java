@@ -24,7 +24,7 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 
-/** The end of a pool: what is refused, what may finish, and that nothing is left. */
+/** The end of a pool, namely what it refuses, what may finish, and that nothing is left. */
 class ShutdownTest extends PoolTestBase {
     private static final Duration AT_ONCE = Duration.ofSeconds(1);
     private static final Duration DRAIN = Duration.ofSeconds(1);
@@ -75,7 +75,7 @@ class ShutdownTest extends PoolTestBase {
         Await.until("no socket is left", () -> openFiles() <= filesBefore + 10); // the JVM opens files of its own
     }
 
-    // The server accepts and says nothing: neither the caller nor close waits for connectTimeout.
+    // The server accepts and says nothing. Neither the caller nor close waits for connectTimeout.
     @Test
     void poolMustCloseAtOnceWhileItConnects() throws Exception {
         FaultProxy proxy = proxy();
@@ -96,7 +96,7 @@ class ShutdownTest extends PoolTestBase {
         });
     }
 
-    // A connection that is on its way to a caller when the pool closes is no lease yet: the lease is cut when it
+    // A connection that is on its way to a caller when the pool closes is no lease yet. The lease is cut when it
     // begins.
     @Test
     void leaseThatBeginsWhileThePoolClosesMustBeCut() throws Exception {
@@ -117,7 +117,7 @@ class ShutdownTest extends PoolTestBase {
                                         // that wakes up late still read the server's answer to the cancel: 57014.
                                         .isIn("08003", "55000", "08006", "57014"));
             });
-            Await.until("somebody waits", () -> pool.stats().pending() == 1);
+            Await.until("a caller waits", () -> pool.stats().pending() == 1);
             try (var stopwatch = Stopwatch.start()) {
                 held.close(); // hands it over
                 pool.close(Duration.ZERO);
@@ -127,9 +127,9 @@ class ShutdownTest extends PoolTestBase {
         }
     }
 
-    // One connection is open, and lost again, while others do not come: nothing is left that goes on trying.
+    // One connection is open, and lost again, while others do not come. Nothing is left that goes on trying.
     @Test
-    void poolThatCouldNotStartMustLeaveNobodyConnecting() throws Exception {
+    void poolThatCouldNotStartMustLeaveNoThreadConnecting() throws Exception {
         FaultProxy proxy = proxy();
         PoolConfig config = config(proxy)
                 .size(2)
@@ -211,7 +211,8 @@ class ShutdownTest extends PoolTestBase {
         }
     }
 
-    // Not only the sockets: close returns when the last thread of the pool has ended, and nothing is being opened.
+    // Not only the sockets are closed, for close returns when the last thread of the pool has ended, and nothing is
+    // being opened.
     @Test
     void closeMustWaitForTheThreadsOfThePool() throws Exception {
         var slow = new Slow(Duration.ofMillis(300));
@@ -273,7 +274,8 @@ class ShutdownTest extends PoolTestBase {
         assertThat(took.get(60, TimeUnit.SECONDS)).as("at once").isTrue();
     }
 
-    // Whoever waits is refused at once; the lease may go on until the drain is over, then its query ends on the server.
+    // A waiting caller is refused at once; the lease may go on until the drain is over, then its query ends on the
+    // server.
     @Test
     void queryThatOutlivesTheDrainMustBeCancelled() throws Exception {
         Pool pool = open(config().name("drained").size(1));
@@ -324,7 +326,7 @@ class ShutdownTest extends PoolTestBase {
         refused(pool::client);
     }
 
-    // A thread cannot wait for its own lease: it is cut at once, and says so.
+    // A thread cannot wait for its own lease, so the lease is cut at once, and says so.
     @Test
     void poolMustCloseFromAThreadThatHoldsALease() throws Exception {
         Pool pool = open(2);
@@ -338,7 +340,8 @@ class ShutdownTest extends PoolTestBase {
         assertThat(pool.stats().closed()).isEqualTo(2);
     }
 
-    // Interrupted while it connects to a silent server: no thread, no connection, and the flag is set.
+    // A thread is interrupted while it connects to a silent server. No thread and no connection stays, and the flag is
+    // set.
     @Test
     void interruptedCreateMustLeaveNothing() throws Exception {
         FaultProxy proxy = proxy();
@@ -360,7 +363,8 @@ class ShutdownTest extends PoolTestBase {
         Await.until("no socket is left", () -> proxy.open() == 0);
     }
 
-    // A connection that breaks before it is the pool's: the driver's error, and nothing left of the others.
+    // A connection breaks before it is the pool's. The caller gets the driver's error, and nothing is left of the
+    // others.
     @Test
     void connectionThatBreaksWhileItIsMadeReadyMustLeaveNothing() {
         PoolConfig config = config().name("stillborn")

@@ -191,13 +191,13 @@ class SoakTest extends PoolTestBase {
 
     @Test
     @Timeout(1_800)
-    void nothingMustBeLostWhateverHappens() throws Exception {
+    void nothingMustBeLostUnderRandomFaults() throws Exception {
         try (Connection direct = SERVER.direct()) {
             TestServer.execute(
                     direct,
                     "CREATE TABLE account AS SELECT id, 1000 AS balance FROM generate_series(0, " + (ACCOUNTS - 1)
                             + ") id; ALTER TABLE account ADD PRIMARY KEY (id)");
-            // The server commits asynchronously: a crash within its first half second would take the table along.
+            // The server commits asynchronously, so a crash within its first half second would take the table along.
             TestServer.execute(direct, "CHECKPOINT");
         }
         System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, "seed " + SEED);

@@ -17,7 +17,7 @@ import org.springframework.boot.test.context.runner.ApplicationContextRunner;
 
 /** Spring Boot makes the data source by its own auto-configuration. */
 class SpringBootTest extends PoolTestBase {
-    /** What Spring Boot learns from a container of Testcontainers: credentials, and a URL without them. */
+    /** What a container of Testcontainers gives to Spring Boot, which is credentials, and a URL without them. */
     private static final class DetailsOfAContainer implements JdbcConnectionDetails {
         private final URI url = URI.create(TestServer.url());
         private final String[] user = Objects.requireNonNullElse(url.getUserInfo(), System.getProperty("user.name"))

@@ -108,7 +108,7 @@ class StaticInitialiserTest {
         assertThat(lines.get("listeners")).isEqualTo("4 4");
     }
 
-    // A name with several addresses is tried at each of them: here the server listens at the second.
+    // A name with several addresses is tried at each of them. Here the server listens at the second.
     @ParameterizedTest
     @ValueSource(ints = {25})
     void everyAddressOfANameMustBeTried(int version) throws Exception {

@@ -48,8 +48,8 @@ class ThrowingLogTest extends PoolTestBase {
         public void close() {}
     }
 
-    // All connections are lost, and each line about it fails: the idle ones, which the housekeeper finds, and a leased
-    // one.
+    // All connections are lost, the idle ones, which the housekeeper finds, and a leased one. Each log line about them
+    // fails.
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
     void lostConnectionsMustBeReplacedWhenTheLogThrows(boolean isError) throws Exception {

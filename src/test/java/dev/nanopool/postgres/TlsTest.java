@@ -40,7 +40,7 @@ class TlsTest {
     /** With all that a URL must escape in it. */
     private static final String PASSWORD = "s3c:r/e?t@%+";
 
-    /** What comes of each mode in each situation. The README shows the same table. */
+    /** The result of each mode in each situation. The Javadoc of TlsMode shows the same table. */
     private static final String TABLE = """
                             | right CA | wrong CA  | wrong name | expired | server without TLS | server wants TLS
             DISABLE         | plain    | plain     | plain      | plain   | plain              | wanted
@@ -50,7 +50,10 @@ class TlsTest {
             VERIFY_IDENTITY | TLS      | untrusted | misnamed   | expired | missing            | TLS
             """;
 
-    /** What the table's words mean: either how the connection is encrypted, or SQLState and cause of the exception. */
+    /**
+     * What the table's words mean, which is either how the connection is encrypted, or SQLState and cause of the
+     * exception.
+     */
     enum Outcome {
         plain(null, null),
         TLS(null, null),
@@ -226,7 +229,7 @@ class TlsTest {
         assertThat(refusal(url, TlsMode.VERIFY_IDENTITY).sqlState).isEqualTo("28000");
     }
 
-    // The system's roots are the public authorities: they do not vouch for ours.
+    // The system's roots are the public authorities, which do not vouch for ours.
     @Test
     void systemRootsMustNotTrustAPrivateAuthority() {
         Refusal refused = refusal(url("app", "localhost", valid, "sslrootcert=system"), TlsMode.VERIFY_IDENTITY);
@@ -258,7 +261,7 @@ class TlsTest {
         assertThat(refusal(url, TlsMode.DISABLE).sqlState).isNotNull();
     }
 
-    // A wrong password is refused by the server, and repeated by nobody.
+    // The server refuses a wrong password, and no message repeats it.
     @ParameterizedTest
     @EnumSource
     void wrongPasswordMustNotBeRepeated(TlsMode tls) {

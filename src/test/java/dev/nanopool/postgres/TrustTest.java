@@ -106,7 +106,7 @@ class TrustTest extends PoolTestBase {
         }
     }
 
-    // A machine that was asleep may have lost every connection without having seen it: the server is asked.
+    // A machine that was asleep may have lost every connection without having seen it, so the pool asks the server.
     @Test
     void jumpOfTheWallClockMustMakeThePoolAsk() throws Exception {
         try (var log = Log.of(Level.WARNING)) {

@@ -16,7 +16,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 
-/** How callers wait: evenly, and at no cost. */
+/** Callers wait evenly, and at no cost. */
 class WaitingTest extends PoolTestBase {
     private static final int CALLERS = 1_000;
     private static final int ROUNDS = 6; // at most; other programs disturb the one or the other
@@ -30,7 +30,7 @@ class WaitingTest extends PoolTestBase {
         System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, text);
     }
 
-    // 1,000 virtual threads in a closed loop over 8 connections: no thread is luckier than another.
+    // 1,000 virtual threads in a closed loop over 8 connections. No thread is luckier than another.
     @Test
     void callersMustBeServedEvenly() throws Exception {
         Pool pool = open(config().size(8));
@@ -63,7 +63,7 @@ class WaitingTest extends PoolTestBase {
                 while (start < end[0]) {
                     try (Connection client = pool.client()) {
                         long wait = System.nanoTime() - start;
-                        // Not from the beginning: the scheduler starts a thousand threads one after the other.
+                        // Not from the beginning, because the scheduler starts a thousand threads one after the other.
                         if (start >= begin[0]) waits[caller][served[caller]++] = wait;
                         try (PreparedStatement select = client.prepareStatement("SELECT 1")) {
                             select.executeQuery().close();
@@ -92,7 +92,7 @@ class WaitingTest extends PoolTestBase {
         return new Evenness((most - 1.0) / least, high / median); // one more or less is chance where leases are few
     }
 
-    // Who waits costs nothing: no spin, no yield, no timer of its own.
+    // A waiting caller costs nothing, because it has no spin, no yield and no timer of its own.
     @Test
     void waitingMustUseNoCpu() throws Exception {
         Pool pool = open(config().size(2).acquireTimeout(Duration.ofMinutes(1)));
@@ -106,14 +106,13 @@ class WaitingTest extends PoolTestBase {
             assertThat(pool.stats().pending()).isEqualTo(200);
         }
         threads.join();
-        // On a busy machine the same wake-ups of the housekeeper cost more: then those of the idle pool are the
-        // measure.
+        // On a busy machine the same wake-ups of the housekeeper cost more, so those of the idle pool are the measure.
         double idle = waiting < CPU ? 0 : leastCpu();
         say("200 waiting: %.2f %% of a core".formatted((waiting - idle) * 100));
         assertThat(waiting - idle).as("share of a core").isLessThan(CPU);
     }
 
-    /** What this process uses of a core: the least of several times. */
+    /** The least share of a core that this process uses, of several measurements. */
     private static double leastCpu() throws InterruptedException {
         var system = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
         var never = new CountDownLatch(1);

@@ -193,7 +193,7 @@ class LeaseQueueErrorTest {
         threads.join();
     }
 
-    // A caller for whom nothing waits finds the permit again after a failure.
+    // A caller without an item to take finds the permit again after a failure.
     @Test
     void failedFillForLaterMustKeepThePermit() {
         var queue = new LeaseQueue<String>(
@@ -244,7 +244,7 @@ class LeaseQueueErrorTest {
         queue.close(); // lets the waiter leave
     }
 
-    // The owner cannot close the item that it withdraws: item and permit are there as before.
+    // The owner cannot close the item that it withdraws, so item and permit are there as before.
     @Test
     void withdrawMustGiveBackTheItemThatCannotBeClosed() {
         for (Throwable failure : List.<Throwable>of(new IllegalStateException("injected"), new Failure())) {
@@ -261,8 +261,8 @@ class LeaseQueueErrorTest {
         throw (RuntimeException) failure;
     }
 
-    // Near the full stack, an item or a permit is refused before anything has changed: where the reserve is missing,
-    // `put` throws, although the little that it needs itself would be there.
+    // Near the full stack, the queue refuses an item or a permit before anything has changed. If the reserve is
+    // missing, `put` throws, although the little that it needs itself would be there.
     @Test
     void putMustRefuseWhereTheStackIsNearlyFull() throws Exception {
         var items = new IdleItems<String>(new Unfinished());

@@ -36,7 +36,7 @@ public class LeaseQueueModel {
     private final LeaseQueue<Item> queue =
             new LeaseQueue<>(Integer.MAX_VALUE, clock::get, new Parts(this::opened, () -> alarmed.set(true)));
 
-    /** The opener of the queue: a permit has no item, so one is made. */
+    /** The opener of the queue. A permit has no item, so it makes one. */
     private void opened() {
         if (items.incrementAndGet() > permits.get()) throw new AssertionError("one opened too many");
         queue.give(new Item());
@@ -115,7 +115,7 @@ public class LeaseQueueModel {
         unused = Thread.interrupted();
     }
 
-    /** Waits for nobody. */
+    /** Never waits. */
     @Operation
     public void borrowIfIdle() {
         Item item = queue.tryTakeOrFill();
@@ -139,7 +139,7 @@ public class LeaseQueueModel {
         opened();
     }
 
-    /** A permit, for which something is to be opened as soon as somebody wants it. */
+    /** A permit, for which the opener makes an item as soon as a caller wants one. */
     @Operation
     public void release() {
         permits.incrementAndGet();
@@ -175,7 +175,7 @@ public class LeaseQueueModel {
         if (sleeper != null) sleeper.interrupt();
     }
 
-    /** The housekeeper: sleeps until the time that it was told, or until the alarm, and ends when one caller has left. */
+    /** The housekeeper sleeps until the time that it got, or until the alarm, and ends when one caller has left. */
     @Operation
     public void keepDeadline() {
         keepDeadlines(1);
@@ -196,7 +196,7 @@ public class LeaseQueueModel {
         }
     }
 
-    // Who came first
+    // The thread that came first
 
     @Operation
     public void comeFirst() throws Exception {
@@ -206,7 +206,7 @@ public class LeaseQueueModel {
         use(item);
     }
 
-    /** Whoever sees another one wait must not be served while that one waits. */
+    /** A thread that sees another one wait must not be served while that one waits. */
     @Operation
     public void comeSecond() throws Exception {
         Thread other = first;
@@ -232,7 +232,7 @@ public class LeaseQueueModel {
 
     // What must hold in the end
 
-    /** All permits are free, every item is there once, and nobody is believed to wait. */
+    /** All permits are free, every item is there once, and the queue believes that no caller waits. */
     @Validate
     public void nothingMustBeLost() {
         if (queue.pending() != 0) throw new AssertionError("pending: " + queue.pending());

@@ -14,12 +14,12 @@ import org.jetbrains.lincheck.datastructures.verifier.Verifier;
 import org.junit.jupiter.api.Test;
 
 /**
- * The {@link LeaseQueue} under Lincheck's model checker, which switches between threads at every access to shared memory:
- * first all orders with one switch, then with two, and so on until its runs are used up. Each line below is one scenario:
- * threads are parted by {@code |}; what stands before {@code :} has happened before. The operations are those of
+ * The {@link LeaseQueue} under Lincheck's model checker, which switches between threads at every access to shared memory,
+ * first all orders with one switch, then with two, and so on until its runs are used up. Each line below is one scenario.
+ * Threads are parted by {@code |}; what stands before {@code :} has happened before. The operations are those of
  * {@link LeaseQueueModel}; a thread that is never answered is reported as a hang.
  *
- * <p>Lincheck's memory is sequentially consistent, and it takes the JDK's collections for correct: fences are the business
+ * <p>Lincheck's memory is sequentially consistent, and it takes the JDK's collections for correct, so fences are the business
  * of the jcstress tests in {@code src/prove/java}. It lets {@code park} return at any time, so that a missing
  * {@code unpark} is theirs, too.
  */
@@ -37,7 +37,7 @@ class LeaseQueueModelTest {
             give give: borrow | borrow | borrow
             give give give: borrow borrow | borrow borrow | borrow
 
-            # Every permit is found: without an item it has one opened, whatever is withdrawn and inspected meanwhile.
+            # Every permit is found, and makes an item if it has none, while items are withdrawn and inspected.
             borrow | release
             release: borrow | borrowIfIdle
             borrow | borrow | release
@@ -50,7 +50,7 @@ class LeaseQueueModelTest {
             give: give give | borrowAll
             give give: borrowAll | inspect | borrowAll
 
-            # An item that meets the end of its waiter's patience is the waiter's or somebody else's, never nobody's.
+            # An item that meets the end of its waiter's patience has one owner, the waiter or another caller.
             give: borrowInTime | expire
             borrowInTime | give | expire
             give: borrow | borrowInTime | expire
@@ -62,7 +62,7 @@ class LeaseQueueModelTest {
             give: borrowUnlessDeadlocked | borrow | findDeadlock
             borrow | borrowUnlessDeadlocked | give findDeadlock
 
-            # The housekeeper is told of every deadline.
+            # The housekeeper learns every deadline.
             borrowInTime | keepDeadline
             borrowInTime | borrowInTime | keepBothDeadlines
             borrowInTime | borrowUnlessInterrupted | interrupt keepDeadline give
@@ -73,14 +73,14 @@ class LeaseQueueModelTest {
             borrowUnlessInterrupted | borrow | give interrupt
             borrowUnlessInterrupted borrow | interrupt give
 
-            # A closed queue lets everybody leave, and keeps its items.
+            # A closed queue lets every caller leave, and keeps its items.
             borrowUnlessClosed | close
             borrowUnlessClosed | give | close
             borrowUnlessClosed | borrowUnlessClosed | close
             borrowUnlessClosed | borrowUnlessClosed | give close
             release: borrowUnlessClosed | borrowUnlessClosed | close
 
-            # Who comes first is served first.
+            # The caller that comes first is served first.
             comeFirst | comeSecond | give
             give: comeFirst | comeSecond | borrow
             comeFirst | passBy | give
@@ -90,7 +90,7 @@ class LeaseQueueModelTest {
 
     // One check of all, since each has the classes instrumented anew. A failure names its scenario.
     @Test
-    void noOrderOfStepsMustLoseShareOrStrandAnything() {
+    void everyOrderOfStepsMustKeepItemsAndCallers() {
         var options = new ModelCheckingOptions()
                 .iterations(0) // no scenarios made by chance
                 .recursionBound(100) // StackReserve recurses, and ends
@@ -131,7 +131,7 @@ class LeaseQueueModelTest {
         }
     }
 
-    /** The operations check themselves: no result is wrong but an exception. */
+    /** The operations check themselves, so every result is right except an exception. */
     public static final class NoFailure implements Verifier {
         public NoFailure(Class<?> model) {}
 

@@ -67,7 +67,7 @@ class LeaseQueueTest {
         assertThat(vacancies).as("no permit was free, so nothing may be opened").hasValue(0);
     }
 
-    // More items than stripes: the rest is queued, and every one comes out again.
+    // There are more items than stripes. The rest is queued, and every one comes out again.
     @Test
     void allGivenItemsMustComeOut() {
         IntStream.range(0, 10).forEach(i -> queue.give("item " + i));
@@ -78,9 +78,9 @@ class LeaseQueueTest {
         assertThat(queue.free()).isZero();
     }
 
-    // Nobody would take a caller out of the line again.
+    // No thread would take a caller out of the line again.
     @Test
-    void closedQueueMustForgetWhoComes() throws Exception {
+    void closedQueueMustForgetLaterCallers() throws Exception {
         queue.close();
         Thread thread = threads.start(() -> assertThatThrownBy(() -> queue.take(NEVER, 0))
                 .isInstanceOfSatisfying(
@@ -94,13 +94,13 @@ class LeaseQueueTest {
         });
     }
 
-    // A permit without an item is a right to open: it goes to the opener, once.
+    // A permit without an item is a right to open, so it goes to the opener, once.
     @Test
     void freePermitWithoutItemMustGoToTheOpener() {
         queue.release();
         assertThat(queue.tryTake()).isNull();
         assertThat(vacancies)
-                .as("who is going to wait has it opened when it waits")
+                .as("a caller that goes on to wait has it opened then")
                 .hasValue(0);
         assertThat(queue.tryTakeOrFill()).isNull();
         assertThat(queue.tryTakeOrFill()).isNull();
@@ -122,7 +122,7 @@ class LeaseQueueTest {
 
     // A waiter that finds a permit has the connection opened that it will get.
     @Test
-    void releasedPermitMustGoToTheOpenerWhileSomebodyWaits() throws Exception {
+    void releasedPermitMustGoToTheOpenerWhileACallerWaits() throws Exception {
         List<Object> results = Collections.synchronizedList(new ArrayList<>());
         taker(NEVER, results);
         assertThat(vacancies).hasValue(0);
@@ -152,7 +152,7 @@ class LeaseQueueTest {
                         .toList());
     }
 
-    // Whoever comes while others wait must queue behind them, even if an item is just being given back.
+    // A caller that comes while others wait must queue behind them, even if an item is just being given back.
     @Test
     void newCallerMustNotOvertakeWaiters() throws Exception {
         taker(NEVER, new ArrayList<>());
@@ -174,9 +174,9 @@ class LeaseQueueTest {
         assertThat(queue.pending()).isZero();
     }
 
-    // Deadlines differ, and the line is not in their order: each is kept, and the next time to look is told.
+    // Deadlines differ, and the line is not in their order. Each is kept, and the queue returns the next time to look.
     @Test
-    void expireMustRefuseExactlyThoseWhoseDeadlineHasPassed() throws Exception {
+    void expireMustRefuseExactlyTheWaitersPastTheirDeadline() throws Exception {
         List<Object> late = Collections.synchronizedList(new ArrayList<>());
         List<Object> early = Collections.synchronizedList(new ArrayList<>());
         taker(300, late);
@@ -193,10 +193,10 @@ class LeaseQueueTest {
         queue.give("a");
         threads.join();
         assertThat(late).containsExactly("a");
-        assertThat(queue.expire(1000)).as("nobody waits").isEqualTo(Long.MAX_VALUE);
+        assertThat(queue.expire(1000)).as("no caller waits").isEqualTo(Long.MAX_VALUE);
     }
 
-    // The connection that comes for somebody who has left goes to the next one.
+    // The connection that comes for a caller that has left goes to the next one.
     @Test
     void itemMustPassWaitersThatHaveLeft() throws Exception {
         List<Object> left = Collections.synchronizedList(new ArrayList<>());
@@ -214,7 +214,7 @@ class LeaseQueueTest {
     }
 
     @Test
-    void closeMustRefuseThoseWhoWaitAndThoseWhoCome() throws Exception {
+    void closeMustRefusePresentAndLaterWaiters() throws Exception {
         List<Object> results = Collections.synchronizedList(new ArrayList<>());
         taker(NEVER, results);
         queue.close();
@@ -226,7 +226,7 @@ class LeaseQueueTest {
     }
 
     @Test
-    void refuseMustSpareThoseWhoCameLater() throws Exception {
+    void refuseMustSpareLaterWaiters() throws Exception {
         List<Object> before = Collections.synchronizedList(new ArrayList<>());
         List<Object> after = Collections.synchronizedList(new ArrayList<>());
         clock.set(10);
@@ -242,7 +242,8 @@ class LeaseQueueTest {
         assertThat(after).containsExactly("a");
     }
 
-    // Who withdraws gets a permit, with the idle item if there is one; who finds none leaves everything as it was.
+    // A withdrawing thread gets a permit, with the idle item if there is one; if it finds none, it leaves everything as
+    // it was.
     @Test
     void withdrawMustTakeAPermitWithItsItem() {
         queue.give("a");
@@ -268,8 +269,8 @@ class LeaseQueueTest {
         final AtomicBoolean leased = new AtomicBoolean();
     }
 
-    // A million borrows with random deadlines and interrupts at the moment of hand-off: no item is lost, none is held
-    // by two, and no thread stays parked. The seed is printed.
+    // A million borrows with random deadlines and interrupts during the hand-off. No item is lost, none is held
+    // twice, and no thread stays parked. The test prints the seed.
     @Test
     void noItemMustBeLostOrSharedUnderRandomTimeoutsAndInterrupts() throws Exception {
         int size = 4;
@@ -333,7 +334,8 @@ class LeaseQueueTest {
         }
     }
 
-    // Closed in the middle of the traffic, ten thousand times: everybody leaves, and every item is found afterwards.
+    // The queue is closed in the middle of the traffic, ten thousand times. Every caller leaves, and every item is
+    // found afterwards.
     @Test
     void closeMustLetEverybodyLeaveAndLoseNoItem() throws Exception {
         for (int round = 0; round < Integer.getInteger("nanopool.stress.rounds", 10_000); round++) {

@@ -17,8 +17,8 @@ import org.postgresql.core.Parser;
 import org.postgresql.jdbc.EscapeSyntaxCallMode;
 
 /**
- * SQL text, made by chance from words and characters that mean something to the classification and from others. How many
- * inputs: see {@code junit-platform.properties}. A failure names its seed.
+ * Random SQL text, made of words and characters that mean something to the classification and of others. {@code
+ * junit-platform.properties} has the number of inputs. A failure names its seed.
  */
 class SqlTextFuzzTest {
     /** The classification of any text takes less. */
@@ -32,9 +32,9 @@ class SqlTextFuzzTest {
         assertThat(new SqlText(callIsSelect).changes(sql)).isEqualTo(changes);
     }
 
-    // A statement that stands behind another one, properly ended, is seen whatever the other one is.
+    // The reader finds a statement behind every other statement that is properly ended.
     @Property
-    void changeMustBeSeenBehindAnyStatement(@ForAll("whole") String sql) {
+    void changeMustBeFoundBehindAnyStatement(@ForAll("whole") String sql) {
         assertThat(SqlText.classify(sql + "; SET work_mem = 1", true) & Change.SETTINGS.bit())
                 .isNotZero();
         assertThat(SqlText.classify(sql + "; LISTEN x", true) & Change.LISTEN.bit())

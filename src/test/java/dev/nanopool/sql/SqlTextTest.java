@@ -442,7 +442,7 @@ class SqlTextTest {
 
     // Where a backslash may take a quote along, only a text without one is read.
     @Test
-    void textWithBackslashMayChangeAnythingWhenStringsAreNotStandard() {
+    void textWithBackslashMustCountAsAnyChangeWhenStringsAreNotStandard() {
         SqlText sqlText = new SqlText(true);
         String text = "SELECT 'it\\'s'; SET statement_timeout = '80s'; SELECT 'x'";
         assertThat(named(sqlText.changes(text, true))).isEqualTo("-");
@@ -563,7 +563,7 @@ class SqlTextTest {
         assertThat(changes(insert + "SET ROLE a", true)).isEqualTo("ROLE");
     }
 
-    /** Each ends where it seems to, whatever stands around it. */
+    /** Each ends where it seems to, in each surrounding. */
     private static final String[] FRAGMENTS = {
         "SET",
         "set",
@@ -751,7 +751,7 @@ class SqlTextTest {
     // However many texts there are and however long they are, the memory has at most its size, and a forgotten text
     // gets the same answer again.
     @Test
-    void memoryMustStayBoundedWhateverTheNumberAndLengthOfTexts() {
+    void memoryMustStayBoundedForManyAndLongTexts() {
         for (int length : new int[] {0, 200, SqlText.LONGEST_REMEMBERED - 40}) {
             SqlText sqlText = new SqlText(true);
             String[] statements = {"SET x = ", "LISTEN a", "SELECT pg_advisory_lock", "CREATE TEMP TABLE t", "SELECT "};
@@ -813,7 +813,7 @@ class SqlTextTest {
         }
     }
 
-    // A set of changes is as wide as an int allows: each has a bit of its own.
+    // A set of changes is as wide as an int allows, and each has a bit of its own.
     @Test
     void eachChangeMustHaveItsOwnBit() {
         int all = Arrays.stream(Change.values()).mapToInt(Change::bit).reduce(0, (a, b) -> a | b);

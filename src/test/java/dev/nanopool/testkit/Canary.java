@@ -12,13 +12,13 @@ import org.postgresql.plugin.AuthenticationPlugin;
 import org.postgresql.plugin.AuthenticationRequestType;
 
 /**
- * Whatever a property of the driver may name a class for: it initialises none of the wrong kind. Must never be touched but
- * by name: that it was is what {@link #SIGN} says.
+ * A class that a property of the driver may name. The driver must initialise none of the wrong kind, so it must never
+ * touch this class except by name. {@link #SIGN} says that it did.
  */
 public final class Canary extends SSLSocketFactory
         implements HostnameVerifier, CallbackHandler, AuthenticationPlugin, Executor {
     /** The system property that is set once the class is initialised. */
-    public static final String SIGN = "nanopool.canary"; // a constant: to read it does not initialise the class
+    public static final String SIGN = "nanopool.canary"; // a constant, so that a read does not initialise the class
 
     /** The class's name, which does not initialise it either. */
     public static final String NAME = "dev.nanopool.testkit.Canary";

@@ -59,7 +59,10 @@ public final class Certificates {
         writePem(alias);
     }
 
-    /** Puts what PostgreSQL reads into its data directory: the server's key and certificate, and the root for clients'. */
+    /**
+     * Puts what PostgreSQL reads into its data directory, namely the server's key and certificate, and the root for
+     * clients'.
+     */
     public void install(String alias, Path dataDirectory) {
         try {
             Files.copy(directory.resolve(alias + ".crt"), dataDirectory.resolve("server.crt"));
@@ -116,7 +119,7 @@ public final class Certificates {
         }
     }
 
-    // At once, and not when they are asked for: keytool may then be writing the next one into the same store.
+    // At once, and not when they are asked for, because keytool may then be writing the next one into the same store.
     private void writePem(String alias) {
         try {
             KeyStore from = KeyStore.getInstance(keys.toFile(), PASSWORD.toCharArray());

@@ -53,8 +53,8 @@ public final class ChosenServer implements AutoCloseable {
     }
 
     /**
-     * The server of the tests: a container where no variable is set and Docker can give the image, else an embedded server.
-     * The user must be a superuser, and the server a primary of a supported major version.
+     * The server of the tests. It is a container if no variable is set and Docker can give the image, else an embedded
+     * server. The user must be a superuser, and the server a primary of a supported major version.
      */
     static ChosenServer ofTests() {
         String given = variable(VARIABLE);

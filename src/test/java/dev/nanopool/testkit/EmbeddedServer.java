@@ -20,8 +20,8 @@ import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
 /**
- * A PostgreSQL of one's own, to be hurt: stopped, killed, frozen, started again, copied to a standby. Ends with the JVM at
- * the latest.
+ * A PostgreSQL of a test's own, which the test may stop, kill, freeze, start again, and copy to a standby. Ends with
+ * the JVM at the latest.
  */
 public final class EmbeddedServer implements AutoCloseable {
     /** The superuser, as in compose.yaml; no role is named postgres. */
@@ -111,7 +111,7 @@ public final class EmbeddedServer implements AutoCloseable {
         return DriverManager.getConnection(TestServer.jdbc(url()));
     }
 
-    /** Whether it lets anybody in. */
+    /** Whether the server lets clients in. */
     public boolean isAnswering() {
         try (Connection direct = direct()) {
             return direct.isValid(1);
@@ -120,7 +120,7 @@ public final class EmbeddedServer implements AutoCloseable {
         }
     }
 
-    /** Returns when nobody listens any more. */
+    /** Returns when no server listens. */
     public void stop(Stop how) throws Exception {
         if (how == Stop.CRASH) {
             String pid = Files.readAllLines(data.resolve("postmaster.pid")).getFirst();
@@ -129,15 +129,15 @@ public final class EmbeddedServer implements AutoCloseable {
             List<ProcessHandle> children = postmaster.children().toList();
             postmaster.destroyForcibly();
             children.forEach(ProcessHandle::destroyForcibly);
-            // Not only dead but forgotten by the system, which may take a second or two: else it still counts as
-            // running.
+            // Not only dead but forgotten by the system, which may take a second or two, because else it still counts
+            // as running.
             Await.until("it has ended", () -> !postmaster.isAlive());
         } else {
             control("stop", "-m", how.name().toLowerCase(Locale.ROOT), "-w");
         }
     }
 
-    /** Starts it again after {@link #stop}; returns before it lets anybody in. */
+    /** Starts it again after {@link #stop}; returns before it lets clients in. */
     public void startAgain() throws Exception {
         control("restart", "-W"); // start would not know the options of the first time
     }
@@ -145,7 +145,7 @@ public final class EmbeddedServer implements AutoCloseable {
     private void control(String... arguments) throws Exception {
         List<String> command = new ArrayList<>();
         if (LinuxUtils.isUnshareAvailable())
-            command.addAll(List.of("unshare", "-U")); // for root, whom the server refuses
+            command.addAll(List.of("unshare", "-U")); // for root, which the server refuses
         String postgres = Files.readString(data.resolve("postmaster.opts")).split(" \"")[0];
         command.add(Path.of(postgres).resolveSibling("pg_ctl").toString());
         command.addAll(List.of(

@@ -41,7 +41,7 @@ public final class FakeServer implements AutoCloseable {
         void run(Client client) throws IOException, InterruptedException;
     }
 
-    /** Is told what the client has executed. */
+    /** Receives what the client has executed. */
     @FunctionalInterface
     public interface Listener {
         char statement(String sql) throws IOException;
@@ -99,7 +99,7 @@ public final class FakeServer implements AutoCloseable {
         try (socket) {
             script.run(new Client(socket));
         } catch (EOFException | SocketException | SSLException e) {
-            // the client has left: that is what most tests want
+            // the client has left, as most tests want
         } catch (IOException | InterruptedException | RuntimeException e) {
             failures.add(e);
         } finally {
@@ -131,7 +131,7 @@ public final class FakeServer implements AutoCloseable {
             return number;
         }
 
-        /** Reads the first message, which has no type. True: it asks for TLS, and another one will follow. */
+        /** Reads the first message, which has no type. Returns true if it asks for TLS, and another one will follow. */
         public boolean readStartup() throws IOException {
             byte[] message = new byte[in.readInt() - 4];
             in.readFully(message);
@@ -155,7 +155,7 @@ public final class FakeServer implements AutoCloseable {
             return FakeServer.this.received();
         }
 
-        /** Reads whatever comes, until the client leaves. */
+        /** Reads everything until the client leaves. */
         public void readAll() throws IOException {
             in.transferTo(OutputStream.nullOutputStream());
         }
@@ -166,7 +166,7 @@ public final class FakeServer implements AutoCloseable {
             out.write(all);
         }
 
-        /** Writes a message: its type, and text, one character a byte. */
+        /** Writes a message, by its type and its text, in which each character is a byte. */
         public void send(char type, String body) throws IOException {
             send(type, body.length() + 4, body);
         }
@@ -227,8 +227,8 @@ public final class FakeServer implements AutoCloseable {
         }
 
         /**
-         * Answers every statement, until the client leaves: each returns nothing. Whoever listens is told its text first,
-         * may send messages of its own, and says the state of the transaction: {@code I}, {@code T} or {@code E}.
+         * Answers every statement with no rows, until the client leaves. The listener gets each text first, may send
+         * messages of its own, and says the state of the transaction, which is {@code I}, {@code T} or {@code E}.
          */
         public void serve(Listener listener) throws IOException {
             char state = 'I';

@@ -28,8 +28,9 @@ import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Stands between a pool and the server: counts, and does to connections what networks and servers do. What looks at single
- * messages sees plain text only; connections with TLS pass, and can be cut, silenced and held up like the others.
+ * Stands between a pool and the server. It counts, and does to connections what networks and servers do. The parts that
+ * look at single messages see plain text only; connections with TLS pass, and can be cut, silenced and held up like the
+ * others.
  */
 public final class FaultProxy implements AutoCloseable {
     private static final int SSL_REQUEST = 80877103;
@@ -43,7 +44,7 @@ public final class FaultProxy implements AutoCloseable {
     private final AtomicLong messages = new AtomicLong();
     private final AtomicInteger connecting = new AtomicInteger();
     private final AtomicInteger mostConnecting = new AtomicInteger();
-    private ServerSocket server; // as the next one: of the test's thread
+    private ServerSocket server; // as the next one, by the test's thread
     private final ThreadFactory threads;
     private Thread acceptor;
     private volatile Rule rule = NO_RULE;
@@ -52,9 +53,9 @@ public final class FaultProxy implements AutoCloseable {
     private volatile @Nullable CountDownLatch hole; // for connections to come; each has one of its own
     private volatile boolean closed;
 
-    /** What a client sends: the protocol's type, and everything after the length as one character a byte. */
+    /** What a client sends, which is the protocol's type, and everything after the length as one character a byte. */
     public record Message(char type, String text) {
-        /** The type of what is no message: somebody has connected. */
+        /** The type of an event that is no message, because a client has connected. */
         public static final char ACCEPTED = '+';
 
         /** The type given here to the first message, which has none. */
@@ -90,7 +91,7 @@ public final class FaultProxy implements AutoCloseable {
             FATAL
         }
 
-        /** Nothing passes any more in either direction; what is sent is lost. The client may still close. */
+        /** From now on nothing passes in either direction; what is sent is lost. The client may still close. */
         public static final Fault SILENT = new Fault(Kind.SILENT, Duration.ZERO, "");
 
         /** As {@link #SILENT}, but what the client sends arrives. */
@@ -125,7 +126,10 @@ public final class FaultProxy implements AutoCloseable {
         this(url, Thread.ofVirtual().factory());
     }
 
-    /** On other threads: a client that keeps all carriers busy would keep a proxy on virtual threads from its work. */
+    /**
+     * On other threads, because a client that keeps all carriers busy would keep a proxy on virtual threads from its
+     * work.
+     */
     public FaultProxy(String url, ThreadFactory threads) throws IOException {
         this.threads = threads;
         target = URI.create(url);
@@ -138,7 +142,7 @@ public final class FaultProxy implements AutoCloseable {
         return "postgresql://" + target.getRawUserInfo() + "@localhost:" + server.getLocalPort() + target.getRawPath();
     }
 
-    /** As the protocol has them: each Sync and each simple Query is answered by one ReadyForQuery. */
+    /** As the protocol has them, in which one ReadyForQuery answers each Sync and each simple Query. */
     public long roundTrips() {
         return roundTrips.get();
     }
@@ -153,7 +157,10 @@ public final class FaultProxy implements AutoCloseable {
         return links.size();
     }
 
-    /** How many connections were on their way at the same time at most: accepted, and neither logged in nor refused. */
+    /**
+     * How many connections were on their way at the same time at most, that is, accepted, and neither logged in nor
+     * refused.
+     */
     public int mostConnecting() {
         return mostConnecting.get();
     }
@@ -173,7 +180,10 @@ public final class FaultProxy implements AutoCloseable {
         rule = new Rule(moment, fault);
     }
 
-    /** Nothing passes, not even the end of a connection, until {@link #heal}: today's connections, and those to come. */
+    /**
+     * Nothing passes, not even the end of a connection, until {@link #heal}, on today's connections and on those to
+     * come.
+     */
     public void blackHole() {
         blackHoleNew();
         blackHoleExisting();
@@ -186,7 +196,7 @@ public final class FaultProxy implements AutoCloseable {
         }
     }
 
-    /** As {@link #blackHole}, for those to come: they are accepted, and that is all. */
+    /** As {@link #blackHole}, for connections to come, which are accepted and then get no answer. */
     public void blackHoleNew() {
         if (hole == null) hole = new CountDownLatch(1);
     }
@@ -227,7 +237,7 @@ public final class FaultProxy implements AutoCloseable {
         }
     }
 
-    /** From now on nobody listens; open connections stay. */
+    /** From now on the proxy does not listen; open connections stay. */
     public void refuse() throws Exception {
         server.close();
         acceptor.join(); // else it may let one more in
@@ -335,7 +345,7 @@ public final class FaultProxy implements AutoCloseable {
                 if (code == SSL_REQUEST) copyRequests(in, out);
                 else while (true) request((char) in.readByte(), body(in), in, out);
             } catch (IOException e) {
-                pass(); // one side has closed: the usual end
+                pass(); // one side has closed, which is the usual end
             } finally {
                 end();
             }
@@ -379,7 +389,7 @@ public final class FaultProxy implements AutoCloseable {
                 }
                 pass();
             } catch (IOException e) {
-                pass(); // one side has closed: the usual end
+                pass(); // one side has closed, which is the usual end
             } finally {
                 if (!answersLost) end();
             }
@@ -396,7 +406,7 @@ public final class FaultProxy implements AutoCloseable {
             return strike(current.fault);
         }
 
-        /** True: what was to be sent is lost. */
+        /** If true, what was to be sent is lost. */
         boolean strike(Fault fault) throws IOException {
             switch (fault.kind) {
                 case SLOW -> LockSupport.parkNanos(fault.delay.toNanos());

@@ -22,7 +22,7 @@ public final class InjectingLoader extends ClassLoader {
     private final Injection injection;
     private final String mainClasses;
 
-    /** @param pool a class of the pool: all that lie beside it are instrumented */
+    /** @param pool a class of the pool; all classes beside it are instrumented */
     public InjectingLoader(Injection injection, Class<?> pool) {
         super(pool.getClassLoader());
         this.injection = injection;
@@ -119,12 +119,12 @@ public final class InjectingLoader extends ClassLoader {
         }
     }
 
-    /** One life of a pool, which ends as it began: all permits there, and no lease. Made by this loader. */
+    /** One life of a pool, which ends as it began, with all permits there and no lease. Made by this loader. */
     public interface Trial extends AutoCloseable {
         /** Uses the pool in each way. What is thrown reaches the step that it strikes, and the next step goes on. */
         void run() throws Exception;
 
-        /** Takes back what a step that failed may have left: another size, a suspended pool. */
+        /** Takes back what a step that failed may have left, such as another size or a suspended pool. */
         void settle();
 
         /** What the quiet pool lacks or has too much; empty if it is in balance. */

@@ -65,7 +65,7 @@ public final class Injection {
         DECLARED
     }
 
-    /** A call in the pool's code. {@code declared}: what it declares of SQLException and IOException. */
+    /** A call in the pool's code. {@code declared} has what it declares of SQLException and IOException. */
     public record Site(
             String caller,
             String called,

@@ -176,7 +176,7 @@ public final class LeaseObjects {
         return methods.values();
     }
 
-    /** Whether a caller can name the type: a member of an interface of the pool is public, and yet out of reach. */
+    /** Whether a caller can name the type. A member of an interface of the pool is public, and yet out of reach. */
     private static boolean isPublic(Class<?> type) {
         Class<?> outer = type.getEnclosingClass();
         return Modifier.isPublic(type.getModifiers()) && (outer == null || isPublic(outer));

@@ -17,8 +17,8 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * Pools on a server. After each test every pool must be in balance: all permits free, nothing leased, opened -
- * closed = idle; and closing it must leave no session on the server.
+ * Pools on a server. After each test every pool must be in balance, that is, all permits are free, nothing is leased,
+ * and opened - closed = idle; and closing it must leave no session on the server.
  */
 @Timeout(120)
 public abstract class PoolTestBase {
@@ -32,7 +32,7 @@ public abstract class PoolTestBase {
     private final List<String> names = new ArrayList<>();
     private final List<FaultProxy> proxies = new ArrayList<>();
 
-    /** The server under test: a superuser's URL. */
+    /** The server under test, as a superuser's URL. */
     protected String server() {
         return TestServer.url();
     }
@@ -42,7 +42,7 @@ public abstract class PoolTestBase {
         return config(server());
     }
 
-    /** As {@link #config()}, by way of a proxy, which sees the messages: plain text. */
+    /** As {@link #config()}, by way of a proxy, which sees the messages, so in plain text. */
     protected final PoolConfig.Builder config(FaultProxy proxy) {
         return config(proxy.url()).tls(TlsMode.DISABLE);
     }

@@ -4,8 +4,8 @@ import java.time.Duration;
 import java.util.concurrent.locks.LockSupport;
 
 /**
- * Measures how long something takes, and how late the machine lets a thread run meanwhile: other programs may want the
- * processors, too. A bound then means the same on an idle machine and on a busy one.
+ * Measures how long something takes, and how late the machine lets a thread run meanwhile, because other programs may
+ * want the processors, too. A bound then means the same on an idle machine and on a busy one.
  */
 public final class Stopwatch implements AutoCloseable {
     private static final long TICK_NANOS = 5_000_000;
@@ -28,7 +28,7 @@ public final class Stopwatch implements AutoCloseable {
         return stopwatch;
     }
 
-    // A platform thread: if the pool kept all carriers busy, the measured lateness must not excuse it.
+    // A platform thread, because the measured lateness must not excuse a pool that keeps all carriers busy.
     private void run() {
         while (!stopped) {
             LockSupport.parkNanos(dueNanos - System.nanoTime());

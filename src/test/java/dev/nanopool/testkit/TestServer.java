@@ -16,7 +16,7 @@ import java.util.jar.JarFile;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
-/** The PostgreSQL of the tests, one for the whole run: see {@link ChosenServer}. */
+/** The PostgreSQL of the tests, one for the whole run. See {@link ChosenServer}. */
 public final class TestServer {
     private static final FutureTask<ChosenServer> CHOSEN = new FutureTask<>(ChosenServer::ofTests);
 
@@ -27,7 +27,7 @@ public final class TestServer {
         return chosen().url();
     }
 
-    /** The server, which is tried once: each later call fails as the first one did. */
+    /** The server, which is tried once, so each later call fails as the first one did. */
     static ChosenServer chosen() {
         CHOSEN.run();
         try {
@@ -43,7 +43,7 @@ public final class TestServer {
 
     /**
      * A server of an older major, one for the whole run. Its binaries are not on the class path, which has room for one
-     * version: the build copies them to {@code target/older-postgresql}.
+     * version, so the build copies them to {@code target/older-postgresql}.
      */
     public static synchronized String olderUrl() throws IOException {
         if (older == null) {
