@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
  */
 final class Checks {
     private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // a shorter idle time is trusted
-    private static final long VALIDATE_AFTER_NANOS = Duration.ofSeconds(30).toNanos(); // a longer idle time is validated
+    private static final long VALIDATE_AFTER_NANOS =
+            Duration.ofSeconds(30).toNanos(); // a longer idle time is validated
     private static final long SECOND_NANOS = Duration.ofSeconds(1).toNanos();
 
     private static final Duration QUIET = Duration.ofMillis(500); // for the driver's own lock
@@ -119,8 +120,9 @@ final class Checks {
 
     private int seen(PhysicalConnection connection, Caller caller) {
         StackReserve.requireMuch(); // else a channel would stay locked
-        boolean mustBeAsked =
-                caller == Caller.WAITS && (clock.coarseNanos() - connection.idleNanos() > VALIDATE_AFTER_NANOS || suspicion.covers(connection));
+        boolean mustBeAsked = caller == Caller.WAITS
+                && (clock.coarseNanos() - connection.idleNanos() > VALIDATE_AFTER_NANOS
+                        || suspicion.covers(connection));
         int known = mustBeAsked ? Fact.SUSPECT.bit() : 0;
         return known | connection.session().facts() | peeked(connection.session());
     }
@@ -129,7 +131,8 @@ final class Checks {
         return switch (session.peek()) {
             case QUIET -> 0;
             case DATA -> Fact.SUSPECT.bit();
-            case GONE -> (session.hasFarewell() ? Fact.SUSPECT : Fact.LOST).bit(); // the server says the reason when it is asked
+            case GONE ->
+                (session.hasFarewell() ? Fact.SUSPECT : Fact.LOST).bit(); // the server says the reason when it is asked
             case IN_USE -> Fact.BUSY.bit();
         };
     }

@@ -296,7 +296,8 @@ final class ConnectionUrl {
             case "ssl" -> tls = ssl(value);
             case "requiressl" -> tls = choice(name, value, Map.of("1", TlsMode.REQUIRE, "0", TlsMode.PREFER));
             case "connect_timeout", "connectTimeout", "loginTimeout" -> {
-                // The pool's timeout bounds the whole attempt, as the driver's loginTimeout does, so the longer one counts.
+                // The pool's timeout bounds the whole attempt, as the driver's loginTimeout does, so the longer one
+                // counts.
                 Duration timeout = seconds(name, value);
                 if (connectTimeout == null || timeout.compareTo(connectTimeout) > 0) connectTimeout = timeout;
             }

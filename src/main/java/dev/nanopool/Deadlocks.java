@@ -54,7 +54,8 @@ final class Deadlocks {
 
     /** Whether all leases wait for one another, if the calling thread counts, which has just left the line. */
     private boolean isLastOfOne() {
-        return waitingBesides(Thread.currentThread()).stream().anyMatch(lease -> lease.owner() == Thread.currentThread());
+        return waitingBesides(Thread.currentThread()).stream()
+                .anyMatch(lease -> lease.owner() == Thread.currentThread());
     }
 
     /** All leases if each belongs to a thread that waits or to the given thread; else none. */
@@ -62,7 +63,8 @@ final class Deadlocks {
         List<Lease> leases = new ArrayList<>();
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease();
-            if (lease == null || lease.client() == null || lease.isBusy()) return List.of(); // this is mostly the first lease
+            if (lease == null || lease.client() == null || lease.isBusy())
+                return List.of(); // this is mostly the first lease
             if (lease.isShared()) return List.of(); // another thread may give it back
             leases.add(lease);
         }

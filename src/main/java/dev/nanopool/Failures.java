@@ -128,7 +128,8 @@ final class Failures {
         String state = exception.getSQLState();
         if (state == null) return false;
         if (isOfTls(exception)) return false;
-        if (state.equals(CONNECTION_REJECTED)) return false; // the driver says so if, for example, the server has no TLS
+        if (state.equals(CONNECTION_REJECTED))
+            return false; // the driver says so if, for example, the server has no TLS
         return state.startsWith(CONNECTION_CLASS)
                 || state.equals(TOO_MANY_CONNECTIONS)
                 || state.equals(ADMIN_SHUTDOWN)

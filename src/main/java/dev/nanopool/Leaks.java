@@ -28,7 +28,8 @@ final class Leaks {
         boolean isKnown = lease.isSuspected();
         if (!isForgotten && (isKnown || !findSuspicion(lease, now))) return;
         PoolExhaustedException.Holder holder = Stacks.holder(lease, stack(lease));
-        if (isForgotten ? !connection.end(lease, 0) : !connection.isLeasedBy(lease)) return; // the lease has ended meanwhile
+        if (isForgotten ? !connection.end(lease, 0) : !connection.isLeasedBy(lease))
+            return; // the lease has ended meanwhile
         lease.suspect();
         // Another thread calls the listener, because the housekeeper must not wait for it.
         threads.start("leak", () -> events.happened(new Event.Leaked(holder, isForgotten, isKnown)));

@@ -121,7 +121,8 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
                         name() + ": the data source is closed", Failures.CONNECTION_DOES_NOT_EXIST);
             }
             SQLException failure = startFailure;
-            // A caller that has waited for an attempt shares its failure. Otherwise a thousand callers would try one by one.
+            // A caller that has waited for an attempt shares its failure. Otherwise a thousand callers would try one by
+            // one.
             if (failure != null && failure != failureBefore) {
                 throw new SQLException(failure.getMessage(), failure.getSQLState(), failure.getErrorCode(), failure);
             }

@@ -15,7 +15,8 @@ final class PoolThreads {
     // A virtual thread that has not begun after this time has no carrier.
     private static final long CARRIER_NANOS = Duration.ofMillis(50).toNanos();
 
-    private volatile @Nullable Thread initialiser; // initialises the class that makes the pool; null once that has ended
+    private volatile @Nullable Thread
+            initialiser; // initialises the class that makes the pool; null once that has ended
 
     private final String pool;
     private final Events events;

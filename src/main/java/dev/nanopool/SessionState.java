@@ -377,7 +377,8 @@ final class SessionState {
         // This comes before the auto-commit mode, because for either of them the driver speaks to the server if the
         // other one is on.
         if (all || (undo & Change.READ_ONLY.bit()) != 0) connection.setReadOnly(readOnly);
-        if (!connection.getAutoCommit()) connection.setAutoCommit(true); // commits nothing, because no transaction is open
+        if (!connection.getAutoCommit())
+            connection.setAutoCommit(true); // commits nothing, because no transaction is open
         if (all || (undo & Change.HOLDABILITY.bit()) != 0) connection.setHoldability(ResultSet.CLOSE_CURSORS_AT_COMMIT);
         if (all || (undo & Change.NETWORK_TIMEOUT.bit()) != 0)
             connection.setNetworkTimeout(Runnable::run, networkTimeout);

@@ -34,7 +34,8 @@ final class Supply {
     private static final long CANCEL_NANOS = Duration.ofMillis(500).toNanos();
     private static final long WHILE_OTHERS_PROBE_NANOS = Duration.ofSeconds(1).toNanos(); // then a permit checks again
 
-    // A thread without a connection holds a Permit object. An open connection carries its permit. A permit moves on only
+    // A thread without a connection holds a Permit object. An open connection carries its permit. A permit moves on
+    // only
     // after its socket is closed, so there are never more sockets than permits.
     private final PoolConfig config;
     private final Connector connector;
@@ -171,7 +172,8 @@ final class Supply {
             else queue.release();
         }
         if (toOpen.isEmpty()) return;
-        // Only this thread and the threads that connect, which are platform threads, run the user's code. This thread may
+        // Only this thread and the threads that connect, which are platform threads, run the user's code. This thread
+        // may
         // initialise a class. Virtual threads that wait for that class would pin all carriers.
         try {
             Credentials credentials = openFirst(toOpen.removeFirst());
@@ -277,7 +279,8 @@ final class Supply {
         var passed = new ArrayDeque<PhysicalConnection>();
         try {
             boolean isFree = true;
-            while (isFree && (capacity.hasSurplus() || capacity.hasSurplusWithoutConnection())) isFree = withdrawOne(passed);
+            while (isFree && (capacity.hasSurplus() || capacity.hasSurplusWithoutConnection()))
+                isFree = withdrawOne(passed);
         } finally {
             requeueAll(passed);
         }
@@ -600,7 +603,8 @@ final class Supply {
             } catch (InterruptedException e) {
                 throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
             } finally {
-                opening.decrementAndGet(); // before it counts as open, else other threads would think that there are enough
+                opening.decrementAndGet(); // before it counts as open, else other threads would think that there are
+                // enough
                 if (outage.leaveProbing(permit) && outage.isOn()) endBackOff(); // another permit probes
             }
             admit(connection, permit);

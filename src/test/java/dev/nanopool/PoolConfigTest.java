@@ -269,7 +269,7 @@ class PoolConfigTest {
         assertThat(refusal(() -> PoolConfig.builder(URL + "?sslrootcert=system")
                         .tls(mode)
                         .build()))
-                .startsWith("sslrootcert: system wants tls VERIFY_IDENTITY, not " + mode + ":");
+                .startsWith("sslrootcert: system wants tls VERIFY_IDENTITY, not " + mode + ",");
     }
 
     // The driver would fall back to plain text in silence, which libpq refuses as well.

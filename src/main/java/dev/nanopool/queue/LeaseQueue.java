@@ -18,7 +18,8 @@ public final class LeaseQueue<T> {
     /** What {@link #deadlineOf} answers for a thread that does not wait. */
     public static final long NOT_WAITING = -1;
 
-    // A permit is the right to hold one item. Each permit is in one place. It is idle in `items`, with a holder (a lease,
+    // A permit is the right to hold one item. Each permit is in one place. It is idle in `items`, with a holder (a
+    // lease,
     // an open in progress, a check of an idle item), or in a waiter together with the item that is its answer.
     //
     // waiters: served oldest first, with one answer each. An item that meets an answered waiter goes to the next one. A

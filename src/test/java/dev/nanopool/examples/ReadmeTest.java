@@ -32,6 +32,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -96,6 +97,20 @@ class ReadmeTest {
                 server.stop(0);
                 assertThat(executor.isShutdown()).isFalse();
             }
+        }
+    }
+
+    // The deadline ends the statement in the server. From Java 25 on the connection stays.
+    @Test
+    void deadlineMustEndTheStatement() throws Exception {
+        try (Pool pool = Pool.create(TestServer.url(), TlsMode.PREFER, 1);
+                ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor()) {
+            assertThat(DeadlineExample.answer(executor, pool)).isEqualTo("too late");
+            try (Connection client = pool.client()) {
+                assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+            }
+            boolean isKept = Runtime.version().feature() >= 25;
+            assertThat(pool.stats().opened()).isEqualTo(isKept ? 1 : 2);
         }
     }
 

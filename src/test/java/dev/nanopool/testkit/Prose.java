@@ -69,8 +69,10 @@ public final class Prose {
                 List.of("src/main", "src/build", "src/test", "src/bench", "src/prove", "src/demo", ".ci", ".github")) {
             if (!Files.isDirectory(Path.of(folder))) continue;
             try (Stream<Path> files = Files.walk(Path.of(folder))) {
-                for (Path file : (Iterable<Path>) files.filter(Files::isRegularFile).sorted()::iterator) {
-                    passages.computeIfAbsent(folder, unused -> new ArrayList<>()).addAll(read(file));
+                for (Path file :
+                        (Iterable<Path>) files.filter(Files::isRegularFile).sorted()::iterator) {
+                    passages.computeIfAbsent(folder, unused -> new ArrayList<>())
+                            .addAll(read(file));
                 }
             }
         }
@@ -97,7 +99,8 @@ public final class Prose {
     private static void find(Pattern turn, Passage passage, String text, List<Hit> hits) {
         turn.matcher(text).results().forEach(found -> {
             int line = passage.line + lines(text.substring(0, found.end()));
-            hits.add(new Hit(passage.file, line, found.group().replaceAll("\\s+", " ").strip()));
+            hits.add(new Hit(
+                    passage.file, line, found.group().replaceAll("\\s+", " ").strip()));
         });
     }
 
@@ -140,7 +143,8 @@ public final class Prose {
         List<Passage> passages = new ArrayList<>();
         String[] all = text.split("\n", -1);
         for (int i = 0; i < all.length; i++) {
-            Matcher comment = Pattern.compile("^\\s*#(?!!)\\s?(.*)$|\\s#\\s(.*)$").matcher(all[i]);
+            Matcher comment =
+                    Pattern.compile("^\\s*#(?!!)\\s?(.*)$|\\s#\\s(.*)$").matcher(all[i]);
             if (!comment.find()) continue;
             int first = i;
             StringBuilder block = new StringBuilder(comment.group(1) != null ? comment.group(1) : comment.group(2));
