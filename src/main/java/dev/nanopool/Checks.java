@@ -113,8 +113,8 @@ final class Checks {
 
     private int looked(PhysicalConnection connection, boolean canWait) {
         StackReserve.requireMuch(); // a channel would stay locked
-        boolean mustBeAsked = canWait
-                && (clock.coarseNanos() - connection.idleNanos() > ASKED_NANOS || suspicion.covers(connection));
+        boolean mustBeAsked =
+                canWait && (clock.coarseNanos() - connection.idleNanos() > ASKED_NANOS || suspicion.covers(connection));
         int known = mustBeAsked ? Fact.SUSPECT.bit() : 0;
         return known | connection.session().facts() | peeked(connection.session(), true);
     }

@@ -7,11 +7,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.Collectors;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 class ReadmeTest {
     private static final Path SOURCE = Path.of("src/test/java/dev/nanopool/examples/ReadmeExample.java");
 
+    @Tag("server")
     @Test
     void exampleMustRun() throws Exception {
         assertThat(ReadmeExample.sum(TestServer.url())).isEqualTo(3);
