@@ -20,6 +20,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -270,6 +271,7 @@ class LeaseQueueTest {
 
     // A million borrows with random deadlines and interrupts at the moment of hand-off: no item is lost, none is held
     // by two, and no thread stays parked. The seed is printed.
+    @Tag("slow")
     @Test
     void noItemMustBeLostOrSharedUnderRandomTimeoutsAndInterrupts() throws Exception {
         int size = 4;
@@ -334,6 +336,7 @@ class LeaseQueueTest {
     }
 
     // Closed in the middle of the traffic, ten thousand times: everybody leaves, and every item is found afterwards.
+    @Tag("slow")
     @Test
     void closeMustLetEverybodyLeaveAndLoseNoItem() throws Exception {
         for (int round = 0; round < Integer.getInteger("nanopool.stress.rounds", 10_000); round++) {
