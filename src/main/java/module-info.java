@@ -4,7 +4,7 @@ module dev.nanopool {
     requires java.logging;
     requires jdk.net;
     requires org.postgresql.jdbc;
-    requires static transitive org.jspecify;
+    requires static org.jspecify;
 
     exports dev.nanopool;
     exports dev.nanopool.driver to

@@ -13,6 +13,7 @@ import net.jqwik.api.Combinators;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.Provide;
+import net.jqwik.api.Tag;
 import net.jqwik.api.Tuple;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.PGProperty;
@@ -22,6 +23,7 @@ import org.postgresql.PGProperty;
  * only documented exceptions, and no message has a piece of a password in it. {@code junit-platform.properties} has the
  * number of inputs. A failure names its seed.
  */
+@Tag("slow")
 class FuzzTest {
     /** Reading any text takes less of a processor's time. */
     private static final Duration HANG = Duration.ofSeconds(2);

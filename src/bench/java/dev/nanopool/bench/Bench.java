@@ -37,7 +37,7 @@ import org.openjdk.jmh.runner.options.TimeValue;
 import org.openjdk.jmh.runner.options.VerboseMode;
 
 /**
- * All benchmarks: {@code mvn -q -Pbench} for a quick look, {@code mvn -q -Pbench -Dbench=full} on a quiet machine for
+ * All benchmarks: {@code mvn -q -f src/bench} for a quick look, {@code mvn -q -f src/bench -Dbench=full} on a quiet machine for
  * figures that last. {@code -Dbench.parts=cycle,closed} runs some of {@link #PARTS}, {@code
  * -Dbench.contenders=NANOPOOL,HIKARI} some of {@link Contender}, {@code -Dbench.callers=8,1000} some sizes of the closed loop. Each point is measured in a JVM of its own, and the
  * contenders take turns: A B C, A B C. Results go to {@code target/bench}.
@@ -162,7 +162,7 @@ public final class Bench {
                     | | |
                     | --- | --- |
                     | commit | %s |
-                    | command | `mvn -q -Pbench%s` |
+                    | command | `mvn -q -f src/bench%s` |
                     | date | %s |
                     | JDK | %s %s |
                     | CPU | %s, %d cores; load average before the run %.2f |

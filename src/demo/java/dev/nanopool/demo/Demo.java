@@ -5,6 +5,9 @@ import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolStats;
 import dev.nanopool.demo.Bank.Transfer;
 import dev.nanopool.testkit.ChosenServer;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -22,9 +25,10 @@ import java.util.logging.Level;
 import java.util.logging.Logger;
 
 /**
- * 10,000 virtual threads share 8 connections, each for one transfer between two accounts; half way one connection is
- * killed. Run by {@code mvn -q -Pdemo}; {@code -Ddemo.arguments=2000} for another number of threads. The server is the one
- * that {@code NANOPOOL_TEST_URL} or {@code DATABASE_URL} chooses, else an embedded one. The exit status is 0 if the books balance.
+ * 10,000 virtual threads share 8 connections, and each thread transfers money between two accounts. Half way, the demo kills one
+ * connection on the server. {@code mvn -q -Pdemo} runs the demo; {@code -Ddemo.arguments=2000} takes another number of threads.
+ * The environment variable {@code NANOPOOL_TEST_URL} or {@code DATABASE_URL} chooses the server; without them, the demo starts
+ * an embedded one. The exit status is 0 if the books balance. Ctrl-C drops the demo's schema and stops its server.
  */
 public final class Demo implements AutoCloseable {
     private static final int CONNECTIONS = 8;
@@ -50,11 +54,12 @@ public final class Demo implements AutoCloseable {
     }
 
     public static void main(String[] arguments) throws Exception {
-        POOL_LOG.setLevel(Level.OFF); // the demo tells of lost connections itself
+        POOL_LOG.setLevel(Level.OFF); // the demo reports lost connections itself
         String number = arguments.length == 0 ? "10000" : arguments[0];
         if (!number.matches("[1-9]\\d{0,5}")) {
-            System.err.println("threads: " + number + " is out of bounds; must be 1 to 999999");
-            System.exit(1);
+            System.err.println(
+                    "The demo failed because its number of threads, " + number + ", is not between 1 and 999999.");
+            fail();
         }
         var demo = new Demo(Integer.parseInt(number));
         Runtime.getRuntime().addShutdownHook(new Thread(demo::interrupted));
@@ -62,10 +67,29 @@ public final class Demo implements AutoCloseable {
         try (demo) {
             good = demo.run();
         } catch (Exception e) {
-            if (!demo.stopped)
-                demo.display.line("FAILED: %s", e instanceof ChosenServer.UnusableException ? e.getMessage() : e);
+            if (!demo.stopped) demo.display.line("The demo failed: %s", reason(e));
         }
+        if (!good && !demo.stopped) fail();
         System.exit(good ? 0 : 1);
+    }
+
+    /** Ends the JVM, and lets {@link EndOfMaven} pass the failure on. */
+    private static void fail() throws IOException {
+        String file = System.getProperty("demo.failure");
+        if (file != null) Files.writeString(Path.of(file), "");
+        System.exit(1);
+    }
+
+    /** The messages of this exception and of those that caused it. */
+    private static String reason(Throwable e) {
+        var reason = new StringBuilder();
+        for (Throwable cause = e; cause != null; cause = cause.getCause()) {
+            String message = Objects.requireNonNullElse(cause.getMessage(), cause.toString());
+            if (reason.indexOf(message) >= 0) continue;
+            if (!reason.isEmpty()) reason.append(" Its cause: ");
+            reason.append(message);
+        }
+        return reason.toString();
     }
 
     private boolean run() throws Exception {
@@ -82,7 +106,8 @@ public final class Demo implements AutoCloseable {
                 .listener(connections)
                 .build()));
         display.line(
-                "pool of %d ready after %,d ms; %,d virtual threads want one each",
+                "The pool has opened %d connections after %,d ms. Now %,d virtual threads start; each thread borrows a"
+                        + " connection and transfers money between two accounts.",
                 CONNECTIONS, (System.nanoTime() - startNanos) / 1_000_000, threads);
 
         long before = bank.total();
@@ -96,11 +121,11 @@ public final class Demo implements AutoCloseable {
 
     private String server() throws Exception {
         ChosenServer server = open(ChosenServer::ofDemo);
-        display.line("server: %s", server);
+        display.line("The server is %s.", server);
         return server.url();
     }
 
-    /** One transfer per thread; meanwhile this one shows how far they are, and kills a connection half way. */
+    /** Each new thread makes one transfer. Meanwhile this thread shows the progress, and kills a connection half way. */
     private void send(Pool pool, Bank bank) throws Exception {
         var left = new CountDownLatch(threads);
         for (int i = 0; i < threads; i++) {
@@ -158,14 +183,16 @@ public final class Demo implements AutoCloseable {
         long openedBefore = connections.opened.get();
         long startNanos = System.nanoTime();
         long pid = bank.killOne(name);
-        display.line("pg_terminate_backend(%d): one of the %d connections is gone", pid, CONNECTIONS);
+        display.line(
+                "The demo has killed one of the %d connections on the server: pg_terminate_backend(%d).",
+                CONNECTIONS, pid);
         long deadlineNanos = startNanos + 10_000_000_000L;
         while (connections.opened.get() == openedBefore && System.nanoTime() - deadlineNanos < 0 && !stopped) {
             TimeUnit.MICROSECONDS.sleep(100);
         }
         if (connections.opened.get() > openedBefore) {
             long millis = (connections.lastOpenedNanos - startNanos) / 1_000_000;
-            display.line("a new connection took its place %d ms after the kill", millis);
+            display.line("The pool has opened a new connection %d ms after that.", millis);
         }
     }
 
@@ -193,14 +220,15 @@ public final class Demo implements AutoCloseable {
 
         boolean good = failed.get() == 0 && transfers == threads && before == after;
         Exception first = failure.get();
-        if (first != null) display.line("FAILED: %,d transfers for good; the first: %s", failed.get(), first);
-        else if (transfers != threads) display.line("FAILED: %,d of %,d transfers in the books", transfers, threads);
-        if (before != after) display.line("FAILED: the bank's total changed by %,d", after - before);
-        if (good) display.line("All is well: every transfer done once, no money lost.");
+        if (before != after) display.line("The demo failed: the bank's total changed by %,d.", after - before);
+        if (first != null) display.line("The demo failed: %,d transfers failed. %s", failed.get(), reason(first));
+        else if (transfers != threads)
+            display.line("The demo failed: the books hold %,d of %,d transfers.", transfers, threads);
+        if (good) display.line("All is well: each transfer was done once, and no money was lost.");
         return good;
     }
 
-    /** Opens what {@link #close} closes. Ctrl-C waits for the end of it, so that nothing is left half open. */
+    /** Opens what {@link #close} closes. Ctrl-C waits until it is open, so that everything open is closed. */
     private synchronized <T extends AutoCloseable> T open(Callable<T> opening) throws Exception {
         if (stopped) throw new IllegalStateException("stopped");
         T resource = opening.call();
@@ -208,14 +236,14 @@ public final class Demo implements AutoCloseable {
         return resource;
     }
 
-    /** Ctrl-C; at the regular end nothing is left to be closed. */
+    /** Runs on Ctrl-C, and at the regular end, when everything is closed. */
     private void interrupted() {
         stopped = true;
         synchronized (this) {
             if (opened.isEmpty()) return;
             close();
             display.endProgress();
-            display.line("stopped: pool and server closed, schema dropped");
+            display.line("The demo was stopped. It has dropped its schema and closed the pool and its server.");
         }
     }
 
@@ -225,7 +253,7 @@ public final class Demo implements AutoCloseable {
             try {
                 opened.pop().close();
             } catch (Exception e) {
-                display.line("could not clean up: %s", e.getMessage());
+                display.line("The demo could not clean up: %s", e.getMessage());
             }
         }
     }

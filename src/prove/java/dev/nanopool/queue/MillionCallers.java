@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A million virtual threads wait for eight items and are served in order. Measures what they cost in memory beyond as
- * many threads that merely park, and in CPU while they wait. Started by {@code mvn -Pprove verify}, with one carrier
+ * many threads that merely park, and in CPU while they wait. Started by {@code mvn -f src/prove verify}, with one carrier
  * thread, so that the order in which callers begin is the order in which they join the line. The argument is how many.
  */
 public final class MillionCallers {

@@ -35,6 +35,7 @@ import javax.net.ssl.SSLContext;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -44,6 +45,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.postgresql.PGProperty;
 
 /** A server that means harm, or a machine between it and the pool. Deadlines hold, and the password stays here. */
+@Tag("slow")
 @Timeout(120)
 class MaliciousServerTest {
     private static final String PASSWORD = "open-sesame";

@@ -13,11 +13,13 @@ import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.testcontainers.containers.PostgreSQLContainer;
 import org.testcontainers.utility.DockerImageName;
 
 /** The URL that a container of Testcontainers gives, as it is. */
+@Tag("server")
 class ContainerUrlTest {
     private static PostgreSQLContainer<?> container;
 

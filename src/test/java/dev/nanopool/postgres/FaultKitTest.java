@@ -16,11 +16,13 @@ import java.sql.SQLException;
 import java.time.Duration;
 import java.util.Set;
 import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** The faults themselves, as the driver sees them without a pool, because the other tests build on them. */
+@Tag("server")
 class FaultKitTest {
     private static final EmbeddedServer SERVER = EmbeddedServer.start();
 

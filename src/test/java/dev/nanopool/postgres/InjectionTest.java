@@ -39,6 +39,7 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -48,6 +49,7 @@ import org.junit.jupiter.api.Timeout;
  * is, and a thread of the pool may log it as {@code bug:} and count it. It must cost no permit, no connection and no
  * waiter, without the audit's help.
  */
+@Tag("server")
 class InjectionTest {
     /** On how many of the paths to it each call throws each kind. All take about five minutes. */
     private static final int PATHS = Integer.getInteger("nanopool.inject.paths", 1);

@@ -19,6 +19,7 @@ import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -34,6 +35,7 @@ import org.postgresql.util.PGmoney;
  * What a lease leaves behind, and that the next one sees nothing of it. Each row says what the first lease does; a
  * fingerprint of the whole session, taken before, must be the same in the next lease, and must differ in between.
  */
+@Tag("server")
 @Timeout(180)
 class LeftoversTest {
     /** What a lease does. */

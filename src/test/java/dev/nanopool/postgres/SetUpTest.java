@@ -18,6 +18,7 @@ import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -28,6 +29,7 @@ import org.postgresql.jdbc.PgConnection;
  * with each way in which a lease changes it. The state of the first lease must be the state of the next one, on the
  * same connection.
  */
+@Tag("server")
 @Timeout(180)
 class SetUpTest {
     /** What a lease does. */

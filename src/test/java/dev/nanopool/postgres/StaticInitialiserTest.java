@@ -16,12 +16,14 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Pools that are made in static initialisers. Each JVM is one of its own, because a deadlock there could not be ended. */
+@Tag("server")
 @Timeout(120)
 class StaticInitialiserTest {
     private static final EmbeddedServer SERVER = EmbeddedServer.start();

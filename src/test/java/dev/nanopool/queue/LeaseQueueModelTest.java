@@ -11,6 +11,7 @@ import org.jetbrains.kotlinx.lincheck.execution.ExecutionScenario;
 import org.jetbrains.kotlinx.lincheck.util.ExceptionResult;
 import org.jetbrains.lincheck.datastructures.ModelCheckingOptions;
 import org.jetbrains.lincheck.datastructures.verifier.Verifier;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /**
@@ -23,6 +24,7 @@ import org.junit.jupiter.api.Test;
  * of the jcstress tests in {@code src/prove/java}. It lets {@code park} return at any time, so that a missing
  * {@code unpark} is theirs, too.
  */
+@Tag("slow")
 class LeaseQueueModelTest {
     private static final int RUNS = Integer.getInteger("nanopool.model.runs", 100);
 

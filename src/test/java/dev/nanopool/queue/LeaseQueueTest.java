@@ -20,6 +20,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -271,6 +272,7 @@ class LeaseQueueTest {
 
     // A million borrows with random deadlines and interrupts during the hand-off. No item is lost, none is held
     // twice, and no thread stays parked. The test prints the seed.
+    @Tag("slow")
     @Test
     void noItemMustBeLostOrSharedUnderRandomTimeoutsAndInterrupts() throws Exception {
         int size = 4;
@@ -336,6 +338,7 @@ class LeaseQueueTest {
 
     // The queue is closed in the middle of the traffic, ten thousand times. Every caller leaves, and every item is
     // found afterwards.
+    @Tag("slow")
     @Test
     void closeMustLetEverybodyLeaveAndLoseNoItem() throws Exception {
         for (int round = 0; round < Integer.getInteger("nanopool.stress.rounds", 10_000); round++) {

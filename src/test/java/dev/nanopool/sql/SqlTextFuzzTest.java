@@ -12,6 +12,7 @@ import net.jqwik.api.Combinators;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.Provide;
+import net.jqwik.api.Tag;
 import net.jqwik.api.Tuple;
 import org.postgresql.core.Parser;
 import org.postgresql.jdbc.EscapeSyntaxCallMode;
@@ -20,6 +21,7 @@ import org.postgresql.jdbc.EscapeSyntaxCallMode;
  * Random SQL text, made of words and characters that mean something to the classification and of others. {@code
  * junit-platform.properties} has the number of inputs. A failure names its seed.
  */
+@Tag("slow")
 class SqlTextFuzzTest {
     /** The classification of any text takes less. */
     private static final Duration HANG = Duration.ofSeconds(2);

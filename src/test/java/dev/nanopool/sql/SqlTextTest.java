@@ -13,6 +13,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.Collectors;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -509,6 +510,7 @@ class SqlTextTest {
 
     // Length changes nothing but the time; no text makes it read any part again and again, or fills the stack.
     @Timeout(30)
+    @Tag("slow")
     @ParameterizedTest
     @ValueSource(
             strings = {
@@ -678,6 +680,7 @@ class SqlTextTest {
     // Any text is read to its end without failing; other blanks and comments between its tokens change nothing, nor
     // does a memory; and a text of several statements leaves behind what these leave behind one by one.
     @Timeout(120)
+    @Tag("slow")
     @Test
     void randomTextMustBeJudgedByItsTokensAlone() {
         long seed = Long.getLong("nanopool.seed", System.nanoTime());
@@ -730,6 +733,7 @@ class SqlTextTest {
     // Any characters in any order are read to the end without failing; without a key word they change nothing, except
     // that U&"..." may be any name, and take nothing away from the statement before them.
     @Timeout(120)
+    @Tag("slow")
     @Test
     void randomCharactersMustBeReadToTheEnd() {
         long seed = Long.getLong("nanopool.seed", System.nanoTime());
@@ -750,6 +754,7 @@ class SqlTextTest {
 
     // However many texts there are and however long they are, the memory has at most its size, and a forgotten text
     // gets the same answer again.
+    @Tag("slow")
     @Test
     void memoryMustStayBoundedForManyAndLongTexts() {
         for (int length : new int[] {0, 200, SqlText.LONGEST_REMEMBERED - 40}) {

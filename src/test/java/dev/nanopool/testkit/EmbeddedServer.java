@@ -68,6 +68,7 @@ public final class EmbeddedServer implements AutoCloseable {
 
     private static EmbeddedServer start(Path data, UnaryOperator<EmbeddedPostgres.Builder> configuration)
             throws IOException {
+        TestServer.requireWanted();
         Path password = Files.createTempFile("nanopool", ".password");
         try {
             Files.writeString(password, PASSWORD);

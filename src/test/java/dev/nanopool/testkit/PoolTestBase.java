@@ -14,12 +14,14 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
 
 /**
  * Pools on a server. After each test every pool must be in balance, that is, all permits are free, nothing is leased,
  * and opened - closed = idle; and closing it must leave no session on the server.
  */
+@Tag("server")
 @Timeout(120)
 public abstract class PoolTestBase {
     /** How much later than its deadline something may come: 50 ms where nothing else runs, more on a machine that is shared. */

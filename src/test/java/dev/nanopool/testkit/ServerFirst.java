@@ -12,7 +12,7 @@ public final class ServerFirst implements LauncherSessionListener {
     @Override
     public void launcherSessionOpened(LauncherSession session) {
         // Proofs and mutation tests open many sessions, and need no server.
-        if (!Boolean.getBoolean("nanopool.server.first")) return;
+        if (!TestServer.isWanted("first")) return;
         // Past Surefire, which writes what tests print to files.
         var console = new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8);
         console.println("server: " + TestServer.chosen());

@@ -27,8 +27,20 @@ public final class TestServer {
         return chosen().url();
     }
 
+    /** Whether the build asks for that: {@code first}, a server before the first test, or {@code none}, because {@code mvn test} starts no server. */
+    static boolean isWanted(String what) {
+        return what.equals(System.getProperty("nanopool.server"));
+    }
+
+    /** Fails a test that needs a server and does not say so. */
+    static void requireWanted() {
+        if (isWanted("none"))
+            throw new IllegalStateException("mvn test starts no server; the class of this test needs @Tag(\"server\")");
+    }
+
     /** The server, which is tried once, so each later call fails as the first one did. */
     static ChosenServer chosen() {
+        requireWanted();
         CHOSEN.run();
         try {
             return CHOSEN.get();
