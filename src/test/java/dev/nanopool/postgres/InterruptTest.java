@@ -50,7 +50,6 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -62,7 +61,6 @@ import org.postgresql.PGConnection;
 import org.postgresql.copy.CopyManager;
 
 /** What an interrupt does to a statement, its transaction, its connection and the flag of its thread. */
-@Tag("server")
 class InterruptTest extends PoolTestBase {
     /** For each kind of thread, with and without TLS. */
     private static final int STATEMENTS = Integer.getInteger("nanopool.interrupts", 300);
