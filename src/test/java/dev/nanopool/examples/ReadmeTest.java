@@ -76,16 +76,19 @@ class ReadmeTest {
                 .contains("tls=VERIFY_IDENTITY", "size=20");
     }
 
+    @Tag("server")
     @Test
     void hibernateMustRunOnThePool() throws Exception {
         assertThat(HibernateExample.sum(TestServer.url())).isEqualTo(3);
     }
 
+    @Tag("server")
     @Test
     void jooqMustRunOnThePool() throws Exception {
         assertThat(JooqExample.sum(TestServer.url())).isEqualTo(3);
     }
 
+    @Tag("server")
     @Test
     void serverMustAnswerOnVirtualThreads() throws Exception {
         try (Pool pool = Pool.create(TestServer.url(), TlsMode.PREFER, 2);
@@ -103,6 +106,7 @@ class ReadmeTest {
     }
 
     // The deadline ends the statement in the server. From Java 25 on the connection stays.
+    @Tag("server")
     @Test
     void deadlineMustEndTheStatement() throws Exception {
         try (Pool pool = Pool.create(TestServer.url(), TlsMode.PREFER, 1);
@@ -117,6 +121,7 @@ class ReadmeTest {
     }
 
     // Spring Boot binds the lines that README shows to the bean that README shows.
+    @Tag("server")
     @Test
     void springBootMustBindThePropertiesOfReadme() throws Exception {
         List<String> lines = readme().section("Spring Boot, Hibernate, jOOQ, plain servers").snippets().stream()
@@ -180,15 +185,18 @@ class ReadmeTest {
     }
 
     @Test
-    void everyCommandMustNameAProfileOfThePom() throws Exception {
-        String pom = Files.readString(Path.of("pom.xml"));
+    void everyCommandMustNameAProfileOfItsPom() throws Exception {
         for (Document document : Document.all()) {
-            Matcher profile = Pattern.compile("mvn [^`\\n]*?-P(\\w+)").matcher(document.text());
-            while (profile.find()) {
-                boolean isOwnPom = Files.exists(Path.of("src", profile.group(1), "pom.xml"));
-                assertThat(isOwnPom || pom.contains("<id>" + profile.group(1) + "</id>"))
-                        .as("%s: %s", document.path(), profile.group())
-                        .isTrue();
+            Matcher command = Pattern.compile("mvn [^`\\n]*").matcher(document.text());
+            while (command.find()) {
+                Matcher folder = Pattern.compile("-f (\\S+)").matcher(command.group());
+                String pom = Files.readString(Path.of(folder.find() ? folder.group(1) + "/pom.xml" : "pom.xml"));
+                Matcher profile = Pattern.compile("-P(\\w+)").matcher(command.group());
+                if (profile.find()) {
+                    assertThat(pom)
+                            .as("%s: %s", document.path(), command.group())
+                            .contains("<id>" + profile.group(1) + "</id>");
+                }
             }
         }
     }
@@ -197,8 +205,9 @@ class ReadmeTest {
 
     @Test
     void coordinatesMustBeThoseOfThePom() throws Exception {
-        String pom = Files.readString(Path.of("pom.xml"));
-        String version = first(pom, "<version>(.*?)</version>");
+        String own = Files.readString(Path.of("pom.xml"));
+        String version = first(own, "<artifactId>nanopool</artifactId>\\s*<version>(.*?)</version>");
+        String pom = own + Files.readString(Path.of("src/build/pom.xml"));
         Document coordinates = readme().section("Coordinates");
         assertThat(coordinates.snippets())
                 .extracting(Snippet::code)
