@@ -122,9 +122,9 @@ public final class Outages {
     }
 
     /** A pool with its end. */
-    private record Started(DataSource source, AutoCloseable pool) {}
+    record Started(DataSource source, AutoCloseable pool) {}
 
-    private static Started start(String pool, String url) throws SQLException {
+    static Started start(String pool, String url) throws SQLException {
         String jdbc = TestServer.jdbc(url) + "&sslmode=disable";
         return switch (pool) {
             case "HikariCP" -> {
