@@ -3,16 +3,13 @@ package dev.nanopool.postgres;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.nanopool.testkit.ChildJvm;
 import dev.nanopool.testkit.EmbeddedServer;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
@@ -26,6 +23,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Tag("server")
 @Timeout(120)
 class StaticInitialiserTest {
+    private static final List<String> PARALLELISM = List.of("-Djdk.virtualThreadScheduler.parallelism=2");
     private static final EmbeddedServer SERVER = EmbeddedServer.start();
 
     @TempDir
@@ -54,41 +52,6 @@ class StaticInitialiserTest {
         return null;
     }
 
-    /** What the program prints, by the first word of each line. */
-    private Map<String, String> run(Path home, Class<?> program, List<String> options, String... arguments)
-            throws Exception {
-        Path out = directory.resolve("out.txt");
-        var command = new ArrayList<String>();
-        command.add(home.resolve("bin/java").toString());
-        command.add("-Djdk.virtualThreadScheduler.parallelism=2");
-        command.addAll(options);
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), program.getName()));
-        command.addAll(List.of(arguments));
-        Process process = new ProcessBuilder(command)
-                .redirectErrorStream(true)
-                .redirectOutput(out.toFile())
-                .start();
-        try {
-            assertThat(process.waitFor(100, TimeUnit.SECONDS))
-                    .as(() -> "it ends: " + text(out))
-                    .isTrue();
-        } finally {
-            process.destroyForcibly();
-        }
-        Map<String, String> lines = new HashMap<>();
-        text(out).lines().forEach(line -> lines.put(line.split(" ", 2)[0], line.replaceFirst("^\\S+ ?", "")));
-        assertThat(lines).as(() -> text(out)).containsKey("done");
-        return lines;
-    }
-
-    private static String text(Path file) {
-        try {
-            return Files.readString(file, StandardCharsets.UTF_8);
-        } catch (IOException e) {
-            return e.toString();
-        }
-    }
-
     // Starting, using and closing a pool needs no thread that may wait for the class which the starting thread
     // initialises, and no carrier of virtual threads that do.
     @ParameterizedTest
@@ -96,10 +59,10 @@ class StaticInitialiserTest {
     void poolMustStartInAStaticInitialiser(int version) throws Exception {
         Path home = home(version);
         assumeTrue(home != null, "no JDK " + version + " is installed; .ci/jdk21 installs one");
-        Map<String, String> lines = run(
+        Map<String, String> lines = ChildJvm.run(
                 home,
                 StaticInitialisers.class,
-                List.of(),
+                PARALLELISM,
                 "postgresql://localhost:" + SERVER.port() + "/" + EmbeddedServer.DATABASE,
                 EmbeddedServer.USER,
                 EmbeddedServer.PASSWORD);
@@ -118,10 +81,10 @@ class StaticInitialiserTest {
         assumeTrue(home != null, "no JDK " + version + " is installed");
         Path hosts = directory.resolve("hosts");
         Files.writeString(hosts, "127.0.0.2 db.example\n127.0.0.3 db.example\n127.0.0.1 db.example\n");
-        Map<String, String> lines = run(
+        Map<String, String> lines = ChildJvm.run(
                 home,
                 Addresses.class,
-                List.of("-Djdk.net.hosts.file=" + hosts),
+                List.of(PARALLELISM.getFirst(), "-Djdk.net.hosts.file=" + hosts),
                 "postgresql://" + EmbeddedServer.USER + ":" + EmbeddedServer.PASSWORD + "@db.example:" + SERVER.port()
                         + "/" + EmbeddedServer.DATABASE);
         assertThat(lines.get("served")).isEqualTo("in time");

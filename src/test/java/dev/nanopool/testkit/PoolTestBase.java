@@ -51,9 +51,14 @@ public abstract class PoolTestBase {
 
     /** As {@link #config()}, with another way to the server, or another user. */
     protected final PoolConfig.Builder config(String url) {
+        return PoolConfig.builder(url).name(name());
+    }
+
+    /** A name for a pool, whose sessions must be gone after the test. */
+    protected final String name() {
         String name = "test-" + NAMES.incrementAndGet();
         names.add(name);
-        return PoolConfig.builder(url).name(name);
+        return name;
     }
 
     /** A proxy to the server, which is closed after the pools. */
