@@ -113,8 +113,8 @@ final class Checks {
 
     private int looked(PhysicalConnection connection, boolean canWait) {
         StackReserve.requireMuch(); // a channel would stay locked
-        boolean mustBeAsked = canWait
-                && (clock.coarseNanos() - connection.idleNanos() > ASKED_NANOS || suspicion.covers(connection));
+        boolean mustBeAsked =
+                canWait && (clock.coarseNanos() - connection.idleNanos() > ASKED_NANOS || suspicion.covers(connection));
         int known = mustBeAsked ? Fact.SUSPECT.bit() : 0;
         return known | connection.session().facts() | peeked(connection.session(), true);
     }
@@ -260,10 +260,11 @@ final class Checks {
         Session session = connection.session();
         Usage.Cancels cancels = usage == null ? null : usage.cancels();
         SqlAction undo = () -> {
+            long startNanos = Clock.nanoTime();
             if (session.state().isUnwrapped()) awaitQuiet(session);
             if (usage != null) usage.statements().close(failure -> session.note(failure, true));
             session.reset(cancels, Watchdog.PATIENCE);
-            events.happened(new Event.Reset());
+            events.happened(new Event.Reset(Duration.ofNanos(Clock.nanoTime() - startNanos)));
         };
         service(connection, "reset", Fact.RESET_FAILED, undo, () -> {});
     }

@@ -173,7 +173,7 @@ sealed interface Event {
         }
     }
 
-    record Reset() implements Event {
+    record Reset(Duration took) implements Event {
         @Override
         public Level level() {
             return Level.OFF;

@@ -16,6 +16,7 @@ final class Housekeeper {
     private static final long LINE_NANOS = Duration.ofMillis(5).toNanos(); // at least this between two looks
     // How often the coarse clock is set while leases come and go.
     private static final long TICK_NANOS = Duration.ofMillis(10).toNanos();
+    private static final double MANY_LEASES = 10_000; // a second: from then on the clock is coarse
     private static final long QUIET_NANOS = Duration.ofMillis(250).toNanos(); // at most this
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
 
@@ -40,6 +41,7 @@ final class Housekeeper {
     private long countedLeases; // when the clock was last slowed down or kept going
     private long countedLeasesNanos;
     private boolean isTicking;
+    private boolean isCoarse; // leases are so many that the clock costs too much
     private long countedNanos; // since when unneeded connections are counted
     private int unneeded = Integer.MAX_VALUE; // idle all the time since then
 
@@ -99,7 +101,7 @@ final class Housekeeper {
 
     private void lookAndPark() {
         long now = Clock.nanoTime();
-        if (isTicking) clock.tick(now);
+        if (isCoarse) clock.tick(now);
         long next = now;
         try {
             next = look(now);
@@ -122,12 +124,14 @@ final class Housekeeper {
         if (isTicking && now - countedLeasesNanos < QUIET_NANOS) return;
         long leases = 0;
         for (PhysicalConnection connection : supply.connections()) leases += connection.leases();
-        boolean wasTicking = isTicking;
+        boolean wasCoarse = isCoarse;
         isTicking = leases != countedLeases;
+        long sinceNanos = Math.max(1, now - countedLeasesNanos);
+        isCoarse = (leases - countedLeases) * (1e9 / sinceNanos) >= MANY_LEASES;
         countedLeases = leases;
         countedLeasesNanos = now;
-        if (isTicking) clock.tick(now);
-        else if (wasTicking) clock.sleep();
+        if (isCoarse) clock.tick(now);
+        else if (wasCoarse) clock.sleep();
         if (clock.hasJumped(now, System.currentTimeMillis())) {
             suspicion.raise("the machine was asleep, or its clock was set", supply.connections());
         }

@@ -25,7 +25,6 @@ final class Leases implements Lender<PhysicalConnection> {
     private final Checks checks;
     private final Diagnosis diagnosis;
     private final Events events;
-    private final Counters counters;
     private final Clock clock;
     private final SqlText sqlText;
     private final boolean isTracing;
@@ -45,7 +44,6 @@ final class Leases implements Lender<PhysicalConnection> {
         this.checks = checks;
         this.diagnosis = diagnosis;
         this.events = events;
-        this.counters = events.counters();
         this.clock = clock;
         this.sqlText = sqlText;
         this.isTracing = !config.leakThreshold.isZero();
@@ -56,6 +54,7 @@ final class Leases implements Lender<PhysicalConnection> {
     Connection lease(long timeoutNanos) throws SQLException {
         PhysicalConnection connection = queue.tryTake();
         boolean isLent = false;
+        long waitNanos = 0;
         try {
             if (connection == null || !checks.isTrusted(connection)) {
                 StackReserve.require(); // for `finally`
@@ -63,10 +62,10 @@ final class Leases implements Lender<PhysicalConnection> {
                 PhysicalConnection first = connection;
                 connection = null; // in the hand of those that look at it
                 connection = awaitUsable(first, startNanos, timeoutNanos);
-                counters.waited(Clock.nanoTime() - startNanos);
+                waitNanos = Math.max(1, Clock.nanoTime() - startNanos);
             }
             ClientConnection client = client(connection);
-            connection.idleToLeased(client); // nothing that can fail may follow
+            connection.idleToLeased(client, waitNanos); // nothing that can fail may follow
             isLent = true;
             return client;
         } finally {
@@ -85,7 +84,7 @@ final class Leases implements Lender<PhysicalConnection> {
         try {
             ClientConnection client = client(connection);
             Optional<Connection> answer = Optional.of(client);
-            connection.idleToLeased(client); // nothing that can fail may follow
+            connection.idleToLeased(client, 0); // nothing that can fail may follow
             isLent = true;
             return answer;
         } finally {
@@ -175,8 +174,11 @@ final class Leases implements Lender<PhysicalConnection> {
                 && !usage.isBusy()
                 && !connection.session().isBroken();
         String opener = isLeftOpen ? state.opener() : null;
-        if (connection.leases() % TIMED == 1) counters.used(Clock.nanoTime() - lease.startNanos());
-        connection.usedUntil(clock.coarseNanos());
+        boolean isTimed = connection.leases() % TIMED == 1;
+        boolean isExact = isTimed || !clock.isCoarse(); // THEN read the clock
+        long now = isTimed ? Clock.nanoTime() : clock.coarseNanos();
+        connection.ledger().used(now - lease.startNanos(), isExact);
+        connection.usedUntil(now);
         Runnable report = usage != null && isLeftOpen ? () -> leftOpen(usage, opener) : null;
         checks.returned(connection, usage, forced); // nothing that can fail may follow
         return report;

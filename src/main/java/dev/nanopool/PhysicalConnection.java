@@ -24,7 +24,7 @@ final class PhysicalConnection {
     //       only its task leaves SERVICED and CLOSING. Several threads may try to end a lease (its client, a leak, a
     // cut):
     //       the compare-and-set in endLease decides.
-    // leases, idleNanos, provenNanos: written by the thread that has the connection in its hand or its task; read by
+    // ledger, idleNanos, provenNanos: written by the thread that has the connection in its hand or its task; read by
     // all,
     //       perhaps a moment late.
     // retired: set by any thread, never cleared. abandoned: set by the thread that lost hold of it, cleared by the
@@ -55,9 +55,10 @@ final class PhysicalConnection {
     private final long openedNanos;
     private final long expiresNanos;
     private final int generation;
+    private final Ledger ledger;
+    private final long leasesBefore; // of earlier connections with the same ledger
 
     private Object life = State.OPENING;
-    private long leases;
     private long idleNanos;
     private long provenNanos;
     private volatile boolean retired;
@@ -76,7 +77,8 @@ final class PhysicalConnection {
             Duration maxLifetime,
             long beganNanos,
             long nowNanos,
-            int generation) {
+            int generation,
+            Ledger ledger) {
         this.session = session;
         this.lender = lender;
         this.beganNanos = beganNanos;
@@ -86,6 +88,8 @@ final class PhysicalConnection {
         this.expiresNanos =
                 nowNanos + jittered(maxLifetime, ThreadLocalRandom.current().nextDouble());
         this.generation = generation;
+        this.ledger = ledger;
+        this.leasesBefore = ledger.leases();
     }
 
     /** 75 to 100 % of a lifetime, so that connections that were opened together do not all go together. */
@@ -99,10 +103,10 @@ final class PhysicalConnection {
         edge(State.OPENING, State.IDLE);
     }
 
-    /** The lease begins. */
-    void idleToLeased(Lease lease) {
+    /** The lease begins; {@code waitNanos}: how long its caller waited, zero if it did not. */
+    void idleToLeased(Lease lease, long waitNanos) {
         if (life != State.IDLE) throw bug(State.LEASED);
-        leases++;
+        ledger.lent(waitNanos);
         LIFE.setRelease(this, lease);
     }
 
@@ -204,7 +208,11 @@ final class PhysicalConnection {
     }
 
     long leases() {
-        return leases;
+        return ledger.leases() - leasesBefore;
+    }
+
+    Ledger ledger() {
+        return ledger;
     }
 
     /** Since when no lease has used it, to within 0.1 s. */

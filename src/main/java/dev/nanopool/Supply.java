@@ -44,6 +44,7 @@ final class Supply {
     private final Alarm alarm;
     private final Suspicion suspicion;
     private final Outage outage;
+    private final Ledger.Book book = new Ledger.Book();
     private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
     private final Capacity capacity;
     private final Permits permits = new Permits();
@@ -112,8 +113,17 @@ final class Supply {
         return connections;
     }
 
+    Ledger.Book book() {
+        return book;
+    }
+
     int size() {
         return capacity.size();
+    }
+
+    /** How many connections stay open though no caller uses them. */
+    int minIdle() {
+        return Math.min(config.minIdle, size());
     }
 
     /** How many there may be at present: fewer than the size while the server lets no more in. */
@@ -474,6 +484,7 @@ final class Supply {
             Session session = connection.session();
             events.happened(new Event.Closed(
                     session.backendPid(), connection.closeReason(), connection.leases(), session.failure()));
+            book.release(connection.ledger());
             if (connection.isLeaving()) {
                 permits.use(permit);
                 capacity.left();
@@ -613,7 +624,7 @@ final class Supply {
             // In the reverse order, one that has just been opened would count twice.
             supplied = connections.size() + opening();
         } while (removed.get() != before);
-        return supplied <= Math.min(config.minIdle, size());
+        return supplied <= minIdle();
     }
 
     /**
@@ -727,7 +738,8 @@ final class Supply {
                     config.maxLifetime,
                     pending.beganNanos(),
                     Clock.nanoTime(),
-                    current);
+                    current,
+                    book.take());
         } catch (SQLException | RuntimeException | Error e) {
             opened.abort(); // no other thread knows of it
             throw e;

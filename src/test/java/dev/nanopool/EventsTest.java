@@ -49,7 +49,8 @@ class EventsTest {
     }
 
     private static PoolExhaustedException exhausted() {
-        var stats = new PoolStats(new PoolStats.Gauges("p", 1, 1, 0, 0, 0), new Counters().totals(0));
+        var stats = new PoolStats(
+                new PoolStats.Gauges("p", 1, 1, 1, 0, 0, 0), new Counters().totals(new Histogram(), new Histogram()));
         return new PoolExhaustedException("m", Verdict.LEAK, stats, List.of(), null);
     }
 
@@ -101,7 +102,7 @@ class EventsTest {
                 new Row(new Event.Lost(7, CAUSE), "lost", Level.FINE, "cause"),
                 new Row(new Event.Unexplained("line"), "", Level.WARNING, "line"),
                 new Row(new Event.Doubted("why"), "", Level.WARNING, "why: asking all"),
-                new Row(new Event.Reset(), "resets", Level.OFF, ""),
+                new Row(new Event.Reset(Duration.ofMillis(2)), "resets", Level.OFF, ""),
                 new Row(new Event.ServiceFailed("reset", CAUSE), "", Level.FINE, "reset failed"),
                 new Row(new Event.ClosingFailed(CAUSE), "", Level.FINE, "closing a connection failed"),
                 new Row(new Event.Closed(7, CloseReason.RETIRED, 0, null), "closed", Level.FINE, "retired", "closed"),
@@ -235,15 +236,6 @@ class EventsTest {
                 .containsExactlyInAnyOrderElementsOf(Arrays.stream(PoolListener.class.getDeclaredMethods())
                         .map(Method::getName)
                         .toList());
-    }
-
-    // The leases of closed connections are counted with them.
-    @Test
-    void leasesOfClosedConnectionsMustBeCounted() {
-        var events = new Events("orders", listener(null));
-        events.happened(new Event.Closed(1, CloseReason.RETIRED, 5, null));
-        events.happened(new Event.Closed(2, CloseReason.RETIRED, 6, null));
-        assertThat(events.counters().pastLeases()).isEqualTo(11);
     }
 
     // A log that cannot even say what it logs is as one that logs nothing, to the pool and to the caller.

@@ -176,10 +176,10 @@ public final class Demo implements AutoCloseable {
         display.row(
                 "wait p50, p99, p99.9, max",
                 "%s, %s, %s, %s",
-                Display.millis(stats.waitP50()),
-                Display.millis(stats.waitP99()),
-                Display.millis(stats.waitP999()),
-                Display.millis(stats.waitMax()));
+                Display.millis(stats.waits().percentile(50)),
+                Display.millis(stats.waits().percentile(99)),
+                Display.millis(stats.waits().percentile(99.9)),
+                Display.millis(stats.waits().max()));
         display.row("connections opened", "%s", connections.openedText());
         display.row("connections closed", "%s", connections.closedText());
         display.row("connections lost", "%s", connections.lostText());
