@@ -4,6 +4,7 @@ module dev.nanopool {
     requires java.logging;
     requires jdk.net;
     requires org.postgresql.jdbc;
+    requires static jdk.jfr; // an application must start without it
     requires static transitive org.jspecify;
 
     exports dev.nanopool;

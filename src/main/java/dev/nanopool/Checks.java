@@ -261,10 +261,11 @@ final class Checks {
         Usage.Cancels cancels = usage == null ? null : usage.cancels();
         SqlAction undo = () -> {
             long startNanos = Clock.nanoTime();
+            String undone = session.state().undoing();
             if (session.state().isUnwrapped()) awaitQuiet(session);
             if (usage != null) usage.statements().close(failure -> session.note(failure, true));
             session.reset(cancels, Watchdog.PATIENCE);
-            events.happened(new Event.Reset(Duration.ofNanos(Clock.nanoTime() - startNanos)));
+            events.happened(new Event.Reset(undone, Duration.ofNanos(Clock.nanoTime() - startNanos)));
         };
         service(connection, "reset", Fact.RESET_FAILED, undo, () -> {});
     }

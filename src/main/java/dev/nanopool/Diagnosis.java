@@ -60,7 +60,7 @@ final class Diagnosis {
             message.append("; last open failed %d ms ago: %s"
                     .formatted(
                             (Clock.nanoTime() - failure.nanos()) / 1_000_000,
-                            failure.cause().getMessage()));
+                            withoutStop(Event.rootCause(failure.cause()))));
         }
         for (Holder holder : holders.subList(0, Math.min(MOST_HOLDERS, holders.size()))) {
             message.append("; held for %d ms by %s%s"
@@ -93,15 +93,27 @@ final class Diagnosis {
         return slow > 0 && slow * 2 >= holders.size() ? Verdict.SLOW_HOLDERS : Verdict.OVERLOAD;
     }
 
-    private List<Holder> recentHolders() {
+    private static String withoutStop(String sentence) {
+        return sentence.endsWith(".") ? sentence.substring(0, sentence.length() - 1) : sentence;
+    }
+
+    /** Where the holder is; if it has ended, where its lease began, which is known with {@code leakThreshold}. */
+    private static List<StackTraceElement> stack(Lease lease) {
+        StackTraceElement[] now = lease.owner().getStackTrace();
+        Usage usage = lease.usage();
+        Throwable leasedAt = now.length > 0 || usage == null ? null : usage.leasedAt();
+        return List.of(leasedAt == null ? now : leasedAt.getStackTrace());
+    }
+
+    /** All leases, and what their threads do, as it was up to 0.1 s ago. */
+    List<Holder> recentHolders() {
         long now = Clock.nanoTime();
         Holders known = latest;
         if (known != null && now - known.nanos < REUSED_NANOS) return known.all;
         List<Holder> holders = new ArrayList<>();
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease();
-            if (lease != null)
-                holders.add(Stacks.holder(lease, List.of(lease.owner().getStackTrace())));
+            if (lease != null) holders.add(Stacks.holder(lease, stack(lease)));
         }
         latest = new Holders(holders, now);
         return holders;

@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * The one funnel for what happens in a pool: each event goes to the counters, the log and the listener, in this order. What a
- * log handler or a listener throws ends here, because the caller may be between a permit and its connection. Thread-safe.
+ * The one funnel for what happens in a pool: each event goes to the counters, Flight Recorder, the log and the listener, in
+ * this order. What a log handler or a listener throws ends here, because the caller may be between a permit and its connection. Thread-safe.
  */
 final class Events {
     private final String pool;
@@ -23,7 +23,8 @@ final class Events {
     Events(String pool, PoolListener listener, Logger logger) {
         this.pool = pool;
         this.logger = logger;
-        this.sinks = List.of(counters, this::log, event -> tell(event, listener));
+        Event.Sink recorder = Recorder.IS_PRESENT ? new Recorder(pool) : event -> {};
+        this.sinks = List.of(counters, recorder, this::log, event -> tell(event, listener));
     }
 
     Counters counters() {

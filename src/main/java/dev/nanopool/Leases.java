@@ -61,7 +61,14 @@ final class Leases implements Lender<PhysicalConnection> {
                 long startNanos = Clock.nanoTime();
                 PhysicalConnection first = connection;
                 connection = null; // in the hand of those that look at it
-                connection = awaitUsable(first, startNanos, timeoutNanos);
+                Object recording = Recorder.waiting(queue, first == null);
+                try {
+                    connection = awaitUsable(first, startNanos, timeoutNanos);
+                } catch (PoolExhaustedException e) {
+                    waited(recording, e.verdict().name());
+                    throw e;
+                }
+                waited(recording, null);
                 waitNanos = Math.max(1, Clock.nanoTime() - startNanos);
             }
             ClientConnection client = client(connection);
@@ -71,6 +78,10 @@ final class Leases implements Lender<PhysicalConnection> {
         } finally {
             if (!isLent && connection != null) connection.abandoned = true;
         }
+    }
+
+    private void waited(@Nullable Object recording, @Nullable String verdict) {
+        if (recording != null) events.happened(new Event.Waited(recording, verdict));
     }
 
     Optional<Connection> tryLease() throws SQLException {
@@ -96,6 +107,8 @@ final class Leases implements Lender<PhysicalConnection> {
         long now = connection.leases() % TIMED == 0 ? Clock.nanoTime() : clock.coarseNanos();
         var client = new ClientConnection(connection, now);
         if (isTracing) client.used();
+        Object recording = Recorder.leasing();
+        if (recording != null) client.used().records(recording);
         return client;
     }
 
@@ -179,7 +192,15 @@ final class Leases implements Lender<PhysicalConnection> {
         long now = isTimed ? Clock.nanoTime() : clock.coarseNanos();
         connection.ledger().used(now - lease.startNanos(), isExact);
         connection.usedUntil(now);
-        Runnable report = usage != null && isLeftOpen ? () -> leftOpen(usage, opener) : null;
+        Object recording = usage == null ? null : usage.recording();
+        Runnable report = null;
+        if (usage != null && (isLeftOpen || recording != null)) {
+            int backendPid = connection.session().backendPid();
+            report = () -> {
+                if (recording != null) events.happened(new Event.Held(recording, backendPid, lease.owner()));
+                if (isLeftOpen) leftOpen(usage, opener);
+            };
+        }
         checks.returned(connection, usage, forced); // nothing that can fail may follow
         return report;
     }

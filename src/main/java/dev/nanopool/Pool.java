@@ -6,6 +6,7 @@ import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.time.Duration;
 import java.util.Optional;
+import java.util.function.Supplier;
 import javax.sql.DataSource;
 
 /**
@@ -48,6 +49,9 @@ public final class Pool implements AutoCloseable {
         this.counters = events.counters();
         this.supply = new Supply(config, connector, events, clock, threads, alarm, suspicion, outage);
         this.statistics = new Statistics(config.name, supply, counters);
+        Supplier<PoolStats> numbers = statistics::snapshot;
+        Recorder.watch(numbers);
+        closing.onClose(() -> Recorder.forget(numbers));
         var checks = new Checks(supply, connector.role(), watchdog, events, clock, threads, suspicion);
         var deadlocks = new Deadlocks(supply);
         var diagnosis = new Diagnosis(config, supply, deadlocks, statistics);

@@ -443,7 +443,7 @@ final class Supply {
         boolean settled = false;
         try {
             try {
-                if (connection.session().close(connection.closeReason())) cancel(connection.session());
+                if (connection.session().close(connection.closeReason())) cancel(connection);
             } catch (SQLException | RuntimeException | Error e) {
                 events.happened(new Event.ClosingFailed(e));
                 connection.session().kill(new SQLException("closing failed", Failures.CONNECTION_EXCEPTION, e));
@@ -456,11 +456,17 @@ final class Supply {
     }
 
     /** Waits for the cancel for a moment only, because the server may be out of reach, which a new attempt finds out. */
-    private void cancel(Session session) {
+    private void cancel(PhysicalConnection connection) {
+        Session session = connection.session();
         var isSent = new CountDownLatch(1);
         threads.start("cancel", () -> {
             try {
+                long startNanos = Clock.nanoTime();
                 session.cancel();
+                events.happened(new Event.GivenUp(
+                        session.backendPid(),
+                        connection.closeReason(),
+                        Duration.ofNanos(Clock.nanoTime() - startNanos)));
             } catch (SQLException e) {
                 events.happened(new Event.ClosingFailed(e));
             } finally {
@@ -481,9 +487,7 @@ final class Supply {
             connections.remove(connection);
             removed.incrementAndGet(); // THEN it may be opened again
             if (!connection.isLeaving()) capacity.empty();
-            Session session = connection.session();
-            events.happened(new Event.Closed(
-                    session.backendPid(), connection.closeReason(), connection.leases(), session.failure()));
+            events.happened(closed(connection, connection.closeReason()));
             book.release(connection.ledger());
             if (connection.isLeaving()) {
                 permits.use(permit);
@@ -523,8 +527,13 @@ final class Supply {
         session.kill(new SQLException("the pool has lost track of this connection", Failures.CONNECTION_EXCEPTION));
         connections.remove(connection);
         capacity.empty();
-        events.happened(
-                new Event.Closed(session.backendPid(), CloseReason.LOST, connection.leases(), session.failure()));
+        events.happened(closed(connection, CloseReason.LOST));
+    }
+
+    private static Event.Closed closed(PhysicalConnection connection, CloseReason reason) {
+        Session session = connection.session();
+        var age = Duration.ofNanos(Clock.nanoTime() - connection.openedNanos());
+        return new Event.Closed(session.backendPid(), reason, age, connection.leases(), session.failure());
     }
 
     /** Makes missing permits anew, or lets those that are too many leave. */
@@ -753,8 +762,9 @@ final class Supply {
             boolean isAfterFailure = lastFailure != null;
             lastFailure = null;
             isAfterFailure &= !outage.end(); // whose end has a line of its own
+            Session session = connection.session();
             events.happened(
-                    new Event.Opened(connection.session().backendPid(), connection.openingTook(), isAfterFailure));
+                    new Event.Opened(session.backendPid(), connection.openingTook(), session.phases(), isAfterFailure));
             connections.add(connection);
             capacity.fill();
             permits.use(permit);

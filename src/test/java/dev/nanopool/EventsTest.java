@@ -32,6 +32,7 @@ class EventsTest {
     @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
     private static final Throwable HOST = new Exception("to db:5432 refused", CAUSE);
 
+    private static final Phases PHASES = Phases.of("db:5432", 1, 2, 9, 3);
     private static final Holder HOLDER = new Holder("main", Duration.ofMillis(3), List.of());
 
     /**
@@ -57,18 +58,19 @@ class EventsTest {
     private static List<Row> table() {
         return List.of(
                 new Row(
-                        new Event.Opened(7, Duration.ofMillis(5), false),
+                        new Event.Opened(7, Duration.ofMillis(5), PHASES, false),
                         "opened",
                         Level.FINE,
                         "(backend 7) in 5 ms",
                         "opened"),
                 new Row(
-                        new Event.Opened(7, Duration.ofMillis(5), true),
+                        new Event.Opened(7, Duration.ofMillis(5), PHASES, true),
                         "opened",
                         Level.INFO,
                         "opened again",
                         "opened"),
                 new Row(new Event.OpenFailed(CAUSE, true), "", Level.WARNING, "failed: cause", "openFailed"),
+                new Row(new Event.OpenFailed(HOST, false), "", Level.FINE, "to db:5432 refused (cause)", "openFailed"),
                 new Row(new Event.OpenFailed(CAUSE, false), "", Level.FINE, "failed: cause", "openFailed"),
                 new Row(new Event.Withheld(2, 5, true), "", Level.WARNING, "2 of 5 connections"),
                 new Row(new Event.Withheld(2, 5, false), "", Level.FINE, "2 of 5 connections"),
@@ -89,12 +91,12 @@ class EventsTest {
                         Level.WARNING,
                         "for 5000 ms, so callers are refused at once: to db:5432 refused (cause)"),
                 new Row(
-                        new Event.OutageEnded(5_500_000_000L, 7),
+                        new Event.OutageEnded(CAUSE, 5_500_000_000L, 7),
                         "",
                         Level.INFO,
                         "again, after 5500 ms; 7 callers were refused"),
                 new Row(
-                        new Event.OutageForgotten(1_500_000_000L),
+                        new Event.OutageForgotten(CAUSE, 1_500_000_000L, 7),
                         "",
                         Level.INFO,
                         "after 1500 ms without a new connection"),
@@ -102,18 +104,30 @@ class EventsTest {
                 new Row(new Event.Lost(7, CAUSE), "lost", Level.FINE, "cause"),
                 new Row(new Event.Unexplained("line"), "", Level.WARNING, "line"),
                 new Row(new Event.Doubted("why"), "", Level.WARNING, "why: asking all"),
-                new Row(new Event.Reset(Duration.ofMillis(2)), "resets", Level.OFF, ""),
+                new Row(new Event.Reset("what", Duration.ofMillis(2)), "resets", Level.OFF, ""),
+                new Row(new Event.Waited(new Object(), "OVERLOAD"), "", Level.OFF, ""),
+                new Row(new Event.Held(new Object(), 7, Thread.currentThread()), "", Level.OFF, ""),
+                new Row(
+                        new Event.GivenUp(7, CloseReason.ABORTED, Duration.ofMillis(2)),
+                        "",
+                        Level.FINE,
+                        "statement given up (backend 7): "),
                 new Row(new Event.ServiceFailed("reset", CAUSE), "", Level.FINE, "reset failed"),
                 new Row(new Event.ClosingFailed(CAUSE), "", Level.FINE, "closing a connection failed"),
-                new Row(new Event.Closed(7, CloseReason.RETIRED, 0, null), "closed", Level.FINE, "retired", "closed"),
                 new Row(
-                        new Event.Closed(7, CloseReason.SERVER_TIMEOUT, 0, CAUSE),
+                        new Event.Closed(7, CloseReason.RETIRED, Duration.ofMillis(9), 0, null),
+                        "closed",
+                        Level.FINE,
+                        "retired",
+                        "closed"),
+                new Row(
+                        new Event.Closed(7, CloseReason.SERVER_TIMEOUT, Duration.ofMillis(9), 0, CAUSE),
                         "closed",
                         Level.INFO,
                         "(backend 7): ended by a timeout of the server: cause",
                         "closed"),
                 new Row(
-                        new Event.Closed(7, CloseReason.LOST, 0, CAUSE),
+                        new Event.Closed(7, CloseReason.LOST, Duration.ofMillis(9), 0, CAUSE),
                         "closed",
                         Level.FINE,
                         "lost",

@@ -43,6 +43,7 @@ public final class PeekableSocket extends Socket {
     private final ByteBuffer one = ByteBuffer.allocate(1);
     private int peeked = NOTHING;
     private volatile boolean reading; // a thread waits in a read
+    private final Handshake handshake = new Handshake();
 
     /** What a look at an idle connection shows. */
     public enum Peek {
@@ -167,7 +168,25 @@ public final class PeekableSocket extends Socket {
 
     @Override
     public OutputStream getOutputStream() throws IOException {
-        return socket.getOutputStream();
+        return handshake.watch(socket.getOutputStream());
+    }
+
+    /**
+     * Returns how long connecting took.
+     *
+     * @return nanoseconds
+     */
+    public long connectNanos() {
+        return handshake.connectNanos();
+    }
+
+    /**
+     * Returns how long the TLS handshake took.
+     *
+     * @return nanoseconds; zero without TLS
+     */
+    public long tlsNanos() {
+        return handshake.tlsNanos();
     }
 
     @Override
@@ -187,6 +206,7 @@ public final class PeekableSocket extends Socket {
                 long left = Math.min(shareNanos.getAsLong(), timeoutNanos - (System.nanoTime() - startNanos));
                 long millis = TimeUnit.NANOSECONDS.toMillis(left) / (addresses.size() - i);
                 socket.connect(addresses.get(i), Math.clamp(millis, 1, Integer.MAX_VALUE));
+                handshake.connected(System.nanoTime() - startNanos);
                 return;
             } catch (IOException e) {
                 if (failure == null) failure = e;
