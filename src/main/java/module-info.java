@@ -4,7 +4,8 @@ module dev.nanopool {
     requires java.logging;
     requires jdk.net;
     requires org.postgresql.jdbc;
-    requires static jdk.jfr; // an application must start without it
+    requires static java.management; // an application must start without it
+    requires static jdk.jfr; // the same
     requires static transitive org.jspecify;
 
     exports dev.nanopool;

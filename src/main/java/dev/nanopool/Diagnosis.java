@@ -63,8 +63,7 @@ final class Diagnosis {
                             withoutStop(Event.rootCause(failure.cause()))));
         }
         for (Holder holder : holders.subList(0, Math.min(MOST_HOLDERS, holders.size()))) {
-            message.append("; held for %d ms by %s%s"
-                    .formatted(holder.heldFor().toMillis(), holder.thread(), Stacks.at(holder.stack())));
+            message.append("; ").append(line(holder));
         }
         if (holders.size() > MOST_HOLDERS) message.append("; and so on: holders()");
         return new PoolExhaustedException(
@@ -73,6 +72,17 @@ final class Diagnosis {
                 stats,
                 holders,
                 failure == null ? null : failure.cause());
+    }
+
+    private static String line(Holder holder) {
+        return "held for %d ms by %s%s"
+                .formatted(holder.heldFor().toMillis(), holder.thread(), Stacks.at(holder.stack()));
+    }
+
+    /** A line for each lease. */
+    List<String> holders() {
+        StackReserve.requireMuch(); // as above
+        return recentHolders().stream().map(Diagnosis::line).toList();
     }
 
     private Verdict verdict(Reason reason, List<Holder> holders, long timeoutNanos) {
@@ -106,7 +116,7 @@ final class Diagnosis {
     }
 
     /** All leases, and what their threads do, as it was up to 0.1 s ago. */
-    List<Holder> recentHolders() {
+    private List<Holder> recentHolders() {
         long now = Clock.nanoTime();
         Holders known = latest;
         if (known != null && now - known.nanos < REUSED_NANOS) return known.all;

@@ -255,6 +255,18 @@ sealed interface Event {
         }
     }
 
+    record JmxFailed(Throwable cause) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return "JMX does not show the pool: " + rootCause(cause);
+        }
+    }
+
     record NotClosed(int connections) implements Event {
         @Override
         public Level level() {

@@ -62,6 +62,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     private volatile boolean autoCommit = true;
     private @Nullable String transactionIsolation;
     private @Nullable TlsMode tlsMode;
+    private boolean registerMbeans;
     private final Properties driverProperties = new Properties();
     private boolean hasWarned; // of properties that have no effect
 
@@ -105,6 +106,12 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     Pool pool() throws SQLException {
         Pool started = pool;
         return started != null ? started : start();
+    }
+
+    @Override
+    @Nullable
+    Pool running() {
+        return pool;
     }
 
     @SuppressWarnings("ReferenceEquality") // the same attempt, not the same message
@@ -168,6 +175,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
                 .leakThreshold(Duration.ofMillis(leakDetectionThreshold));
         if (outagePatience >= 0) builder.outagePatience(Duration.ofMillis(outagePatience));
         if (tlsMode != null) builder.tls(tlsMode);
+        builder.jmx(registerMbeans);
         if (poolName != null) builder.name(poolName);
         if (username != null || password != null) {
             Credentials credentials = credentials(ConnectionUrl.parse(jdbcUrl, driverProperties));
@@ -650,6 +658,25 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      */
     public void setTlsMode(@Nullable TlsMode tlsMode) {
         set("tlsMode", () -> this.tlsMode = tlsMode);
+    }
+
+    /**
+     * Whether JMX shows the pool.
+     *
+     * @return true: it does, from the start of the pool on
+     */
+    public boolean isRegisterMbeans() {
+        return registerMbeans;
+    }
+
+    /**
+     * Whether JMX shows the pool; see {@link PoolConfig.Builder#jmx}. Default: false.
+     *
+     * @param registerMbeans true: from the start of the pool until its end
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setRegisterMbeans(boolean registerMbeans) {
+        set("registerMbeans", () -> this.registerMbeans = registerMbeans);
     }
 
     /**

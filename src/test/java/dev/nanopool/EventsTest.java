@@ -133,6 +133,7 @@ class EventsTest {
                         "lost",
                         "lost",
                         "closed"),
+                new Row(new Event.JmxFailed(CAUSE), "", Level.WARNING, "JMX does not show the pool: cause"),
                 new Row(new Event.NotClosed(3), "", Level.WARNING, "3 connections"),
                 new Row(new Event.NotEnded("t"), "", Level.WARNING, "thread t"),
                 new Row(new Event.Leaked(HOLDER, true, false), "leaked", Level.WARNING, "3 ms ago", "leaked"),
