@@ -47,6 +47,15 @@ class HouseTest {
                     "javax.net.",
                     "jdk.net.",
                     "org.jspecify."),
+            ROOT + ".micrometer",
+            List.of(
+                    "java.lang.",
+                    "java.util.",
+                    "java.time.",
+                    "javax.sql.",
+                    "io.micrometer.",
+                    "org.jspecify.",
+                    ROOT + ".Pool"),
             ROOT,
             List.of(
                     "java.",
