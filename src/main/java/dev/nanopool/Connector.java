@@ -381,6 +381,7 @@ final class Connector {
             }
             var phases = Phases.of(
                     connection.getQueryExecutor().getHostSpec().toString(),
+                    connection.getParameterStatus("server_version"),
                     socket == null ? 0 : socket.connectNanos(),
                     socket == null ? 0 : socket.tlsNanos(),
                     loggedInNanos - startNanos,

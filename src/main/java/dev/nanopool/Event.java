@@ -255,6 +255,46 @@ sealed interface Event {
         }
     }
 
+    /**
+     * The pool has started.
+     *
+     * @param phases of one of the connections; null: none is open yet
+     */
+    record Started(@Nullable Phases phases, String hosts, int open, int size, Duration took) implements Event {
+        @Override
+        public Level level() {
+            return Level.INFO;
+        }
+
+        @Override
+        public String line() {
+            return "started in %d ms: %d of %d connections are open; %s"
+                    .formatted(took.toMillis(), open, size, phases == null ? hosts : phases.line());
+        }
+    }
+
+    /** The pool, which had started, is closed. */
+    record Stopped(int cut, Duration took) implements Event {
+        @Override
+        public Level level() {
+            return Level.INFO;
+        }
+
+        @Override
+        public String line() {
+            return "stopped in %d ms: %s"
+                    .formatted(took.toMillis(), cut == 0 ? "all leases had ended" : cut + " leases were cut off");
+        }
+    }
+
+    /** From time to time, if the log wants it. */
+    record Numbers(PoolStats stats) implements Event {
+        @Override
+        public String line() {
+            return stats.toString();
+        }
+    }
+
     record JmxFailed(Throwable cause) implements Event {
         @Override
         public Level level() {

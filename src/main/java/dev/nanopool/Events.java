@@ -10,6 +10,8 @@ import java.util.concurrent.atomic.AtomicLong;
  * this order. What a log handler or a listener throws ends here, because the caller may be between a permit and its connection. Thread-safe.
  */
 final class Events {
+    private static final Logger STATISTICS = System.getLogger("dev.nanopool.statistics");
+
     private final String pool;
     private final Logger logger;
     private final Counters counters = new Counters();
@@ -41,6 +43,16 @@ final class Events {
         }
     }
 
+    /** Whether the log wants the pool's numbers from time to time: the logger of their own has its level at DEBUG. */
+    boolean wantsNumbers() {
+        try {
+            return STATISTICS.isLoggable(Level.DEBUG);
+        } catch (Throwable e) {
+            sinkFailed(e);
+            return false;
+        }
+    }
+
     /** Hands the event to all sinks. Throws nothing that a sink throws. */
     void happened(Event event) {
         for (Event.Sink sink : sinks) {
@@ -63,10 +75,11 @@ final class Events {
 
     private void log(Event event) {
         Level level = event.level();
-        if (level == Level.OFF || !logger.isLoggable(level)) return;
+        Logger to = event instanceof Event.Numbers ? STATISTICS : logger;
+        if (level == Level.OFF || !to.isLoggable(level)) return;
         Throwable stack = event.stack();
-        if (stack == null) logger.log(level, pool + ": " + event.line());
-        else logger.log(level, pool + ": " + event.line(), stack);
+        if (stack == null) to.log(level, pool + ": " + event.line());
+        else to.log(level, pool + ": " + event.line(), stack);
     }
 
     private void tell(Event event, PoolListener listener) {

@@ -19,6 +19,7 @@ final class Housekeeper {
     private static final double MANY_LEASES = 10_000; // a second: from then on the clock is coarse
     private static final long QUIET_NANOS = Duration.ofMillis(250).toNanos(); // at most this
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
+    private static final int NUMBERS_SWEEPS = 30; // from one line of the pool's numbers to the next
 
     private final PoolConfig config;
     private final LeaseQueue<PhysicalConnection> queue;
@@ -29,6 +30,7 @@ final class Housekeeper {
     private final Leaks leaks;
     private final Deadlocks deadlocks;
     private final Audit audit;
+    private final Statistics statistics;
     private final Events events;
     private final Suspicion suspicion;
     private final Alarm alarm;
@@ -38,6 +40,7 @@ final class Housekeeper {
 
     // The housekeeper's own.
     private long sweptNanos;
+    private int sweeps;
     private long countedLeases; // when the clock was last slowed down or kept going
     private long countedLeasesNanos;
     private boolean isTicking;
@@ -53,6 +56,7 @@ final class Housekeeper {
             Leaks leaks,
             Deadlocks deadlocks,
             Audit audit,
+            Statistics statistics,
             Events events,
             Suspicion suspicion,
             Clock clock,
@@ -66,6 +70,7 @@ final class Housekeeper {
         this.leaks = leaks;
         this.deadlocks = deadlocks;
         this.audit = audit;
+        this.statistics = statistics;
         this.events = events;
         this.suspicion = suspicion;
         this.clock = clock;
@@ -173,6 +178,9 @@ final class Housekeeper {
             supply.raise();
             supply.probe();
             deadlocks.inspect();
+            if (sweeps++ % NUMBERS_SWEEPS == 0 && events.wantsNumbers()) {
+                threads.start("statistics", () -> events.happened(new Event.Numbers(statistics.snapshot())));
+            }
             for (PhysicalConnection connection : supply.connections()) leaks.inspect(connection, now);
         }
         inspectIdle(now, isDue);

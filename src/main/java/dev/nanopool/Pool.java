@@ -72,6 +72,7 @@ public final class Pool implements AutoCloseable {
                 new Leaks(config, events, threads),
                 deadlocks,
                 new Audit(supply, events),
+                statistics,
                 events,
                 suspicion,
                 clock,
@@ -112,17 +113,28 @@ public final class Pool implements AutoCloseable {
 
     private void start() throws SQLException {
         boolean started = false;
+        long startNanos = Clock.nanoTime();
         housekeeper.start();
         try {
             supply.start(leases);
             started = true;
+            shutdown.started();
             if (config.jmx) register();
+            tellStart(Duration.ofNanos(Clock.nanoTime() - startNanos));
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new SQLException(name() + ": interrupted while opening the pool", Failures.CONNECTION_EXCEPTION, e);
         } finally {
             if (!started) close(Duration.ZERO);
         }
+    }
+
+    private void tellStart(Duration took) {
+        Phases phases = null;
+        for (PhysicalConnection connection : supply.connections())
+            phases = connection.session().phases();
+        events.happened(new Event.Started(
+                phases, String.join(", ", servers()), supply.connections().size(), supply.size(), took));
     }
 
     private void register() {

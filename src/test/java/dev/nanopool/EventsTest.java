@@ -32,7 +32,7 @@ class EventsTest {
     @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
     private static final Throwable HOST = new Exception("to db:5432 refused", CAUSE);
 
-    private static final Phases PHASES = Phases.of("db:5432", 1, 2, 9, 3);
+    private static final Phases PHASES = Phases.of("db:5432", "18.6", 1, 2, 9, 3);
     private static final Holder HOLDER = new Holder("main", Duration.ofMillis(3), List.of());
 
     /**
@@ -133,6 +133,30 @@ class EventsTest {
                         "lost",
                         "lost",
                         "closed"),
+                new Row(
+                        new Event.Started(PHASES, "db:5432", 2, 10, Duration.ofMillis(84)),
+                        "",
+                        Level.INFO,
+                        "started in 84 ms: 2 of 10 connections are open; db:5432, PostgreSQL 18.6, TLS"),
+                new Row(
+                        new Event.Started(Phases.of("db:5432", "18.6", 1, 0, 9, 3), "", 1, 1, Duration.ofMillis(84)),
+                        "",
+                        Level.INFO,
+                        "PostgreSQL 18.6, without TLS"),
+                new Row(
+                        new Event.Started(null, "a:1, b:2", 0, 10, Duration.ofMillis(0)),
+                        "",
+                        Level.INFO,
+                        "started in 0 ms: 0 of 10 connections are open; a:1, b:2"),
+                new Row(new Event.Stopped(0, Duration.ofMillis(7)), "", Level.INFO, "in 7 ms: all leases had ended"),
+                new Row(new Event.Stopped(3, Duration.ofMillis(7)), "", Level.INFO, "in 7 ms: 3 leases were cut off"),
+                new Row(
+                        new Event.Numbers(new PoolStats(
+                                new PoolStats.Gauges("orders", 3, 2, 1, 0, 0, 0),
+                                new Counters().totals(new Histogram(), new Histogram()))),
+                        "",
+                        Level.FINE,
+                        "PoolStats[name=orders, size=3, minIdle=2, active=1"),
                 new Row(new Event.JmxFailed(CAUSE), "", Level.WARNING, "JMX does not show the pool: cause"),
                 new Row(new Event.NotClosed(3), "", Level.WARNING, "3 connections"),
                 new Row(new Event.NotEnded("t"), "", Level.WARNING, "thread t"),

@@ -90,8 +90,8 @@ class PhysicalConnectionTest {
         @SuppressWarnings("unchecked") // the proxy has no type parameters
         var lender = (Lender<PhysicalConnection>)
                 Proxy.newProxyInstance(Lender.class.getClassLoader(), new Class<?>[] {Lender.class}, pool);
-        var session =
-                new Session(new Connector.Opened(driver, null, false, "", Phases.of("h:5432", 0, 0, 0, 0)), config);
+        var session = new Session(
+                new Connector.Opened(driver, null, false, "", Phases.of("h:5432", null, 0, 0, 0, 0)), config);
         return new PhysicalConnection(session, lender, Duration.ofMinutes(30), 0, 0, 0, new Ledger());
     }
 
