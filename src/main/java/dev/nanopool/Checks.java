@@ -277,10 +277,12 @@ final class Checks {
         Session session = connection.session();
         Usage.Cancels cancels = usage == null ? null : usage.cancels();
         SqlAction undo = () -> {
+            long startNanos = Clock.nanoTime();
+            String undone = session.state().undoing();
             if (session.state().isUnwrapped()) awaitQuiet(session);
             if (usage != null) usage.statements().close(failure -> session.recordFailure(failure, true));
             session.reset(cancels, Watchdog.PATIENCE);
-            events.happened(new Event.Reset());
+            events.happened(new Event.Reset(undone, Duration.ofNanos(Clock.nanoTime() - startNanos)));
         };
         service(connection, "reset", Fact.RESET_FAILED, undo, () -> {});
     }

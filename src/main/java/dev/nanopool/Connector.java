@@ -106,7 +106,12 @@ final class Connector {
      * @param readOnlyInServer whether the driver keeps {@code setReadOnly} in the server ({@code readOnlyMode=always})
      * @param setUp the SQL that was executed after the login, which a reset repeats; empty if there was none
      */
-    record Opened(BaseConnection connection, @Nullable PeekableSocket socket, boolean readOnlyInServer, String setUp) {
+    record Opened(
+            BaseConnection connection,
+            @Nullable PeekableSocket socket,
+            boolean readOnlyInServer,
+            String setUp,
+            Phases phases) {
         void abort() throws SQLException {
             Connector.abort(connection, socket);
         }
@@ -360,7 +365,9 @@ final class Connector {
         } else {
             attempt.begun().complete(null); // no socket of a foreign factory reports it
         }
+        long startNanos = Clock.nanoTime();
         BaseConnection connection = login(attempt, login, credentials);
+        long loggedInNanos = Clock.nanoTime();
         PeekableSocket socket = attempt.end();
         try {
             boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
@@ -375,7 +382,14 @@ final class Connector {
                 }
                 SessionState.checkSetUp(connection);
             }
-            return new Opened(connection, socket, readOnlyInServer, setUp);
+            var phases = Phases.of(
+                    connection.getQueryExecutor().getHostSpec().toString(),
+                    connection.getParameterStatus("server_version"),
+                    socket == null ? 0 : socket.connectNanos(),
+                    socket == null ? 0 : socket.tlsNanos(),
+                    loggedInNanos - startNanos,
+                    config.initSql == null ? 0 : Clock.nanoTime() - loggedInNanos);
+            return new Opened(connection, socket, readOnlyInServer, setUp, phases);
         } catch (Throwable e) {
             abort(connection, socket);
             throw e;

@@ -11,43 +11,29 @@ final class Counters implements Event.Sink {
     private final LongAdder leaked = new LongAdder();
     private final LongAdder timeouts = new LongAdder();
     private final LongAdder rejected = new LongAdder();
-    private final LongAdder resets = new LongAdder();
     private final LongAdder leftOpen = new LongAdder();
     private final LongAdder bugs = new LongAdder();
-    private final LongAdder waited = new LongAdder();
-    private final LongAdder pastLeases = new LongAdder(); // of connections that are closed
-    private final Histogram waits = new Histogram();
-    private final Histogram uses = new Histogram();
+    private final Histogram connects = new Histogram();
+    private final Histogram resets = new Histogram();
 
     @Override
     public void accept(Event event) {
         switch (event) {
-            case Event.Opened unused -> opened.increment();
-            case Event.Closed end -> {
-                pastLeases.add(end.leases());
-                closed.increment();
+            case Event.Opened open -> {
+                connects.recordShared(open.took().toNanos());
+                opened.increment();
             }
+            case Event.Closed unused -> closed.increment();
             case Event.Lost unused -> lost.increment();
             case Event.Cancelled unused -> cancelled.increment();
             case Event.Leaked leak -> leaked.add(leak.isKnown() ? 0 : 1);
             case Event.Exhausted refused -> (refused.isTimeout() ? timeouts : rejected).increment();
             case Event.RefusedClosed unused -> rejected.increment();
-            case Event.Reset unused -> resets.increment();
+            case Event.Reset reset -> resets.recordShared(reset.took().toNanos());
             case Event.TransactionLeftOpen unused -> leftOpen.increment();
             case Event.Bug unused -> bugs.increment();
             default -> {} // not counted
         }
-    }
-
-    /** A caller got its connection after it had waited. */
-    void waited(long nanos) {
-        waited.increment();
-        waits.record(nanos);
-    }
-
-    /** A lease ended. */
-    void used(long nanos) {
-        uses.record(nanos);
     }
 
     long opened() {
@@ -79,7 +65,7 @@ final class Counters implements Event.Sink {
     }
 
     long resets() {
-        return resets.sum();
+        return resets.count();
     }
 
     long leftOpen() {
@@ -91,27 +77,9 @@ final class Counters implements Event.Sink {
         return bugs.sum();
     }
 
-    long hasWaited() {
-        return waited.sum();
-    }
-
-    long pastLeases() {
-        return pastLeases.sum();
-    }
-
-    Histogram waits() {
-        return waits;
-    }
-
-    Histogram uses() {
-        return uses;
-    }
-
     /** All of them, for a snapshot. */
-    PoolStats.Totals totals(long leasesGranted) {
-        long unwaited = Math.max(0, leasesGranted - hasWaited());
+    PoolStats.Totals totals(Histogram waits, Histogram uses) {
         return new PoolStats.Totals(
-                leasesGranted,
                 timeouts(),
                 rejected(),
                 opened(),
@@ -119,13 +87,10 @@ final class Counters implements Event.Sink {
                 lost(),
                 cancelled(),
                 leaked(),
-                resets(),
                 leftOpen(),
-                waits.percentile(50, unwaited),
-                waits.percentile(99, unwaited),
-                waits.percentile(99.9, unwaited),
-                waits.max(),
-                uses.percentile(50, 0),
-                uses.percentile(99, 0));
+                waits.snapshot(),
+                uses.snapshot(),
+                connects.snapshot(),
+                resets.snapshot());
     }
 }

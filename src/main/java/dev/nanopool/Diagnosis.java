@@ -60,11 +60,10 @@ final class Diagnosis {
             message.append("; last open failed %d ms ago: %s"
                     .formatted(
                             (Clock.nanoTime() - failure.nanos()) / 1_000_000,
-                            failure.cause().getMessage()));
+                            withoutStop(Event.rootCause(failure.cause()))));
         }
         for (Holder holder : holders.subList(0, Math.min(MOST_HOLDERS, holders.size()))) {
-            message.append("; held for %d ms by %s%s"
-                    .formatted(holder.heldFor().toMillis(), holder.thread(), Stacks.at(holder.stack())));
+            message.append("; ").append(line(holder));
         }
         if (holders.size() > MOST_HOLDERS) message.append("; and so on: holders()");
         return new PoolExhaustedException(
@@ -73,6 +72,17 @@ final class Diagnosis {
                 stats,
                 holders,
                 failure == null ? null : failure.cause());
+    }
+
+    private static String line(Holder holder) {
+        return "held for %d ms by %s%s"
+                .formatted(holder.heldFor().toMillis(), holder.thread(), Stacks.at(holder.stack()));
+    }
+
+    /** A line for each lease. */
+    List<String> holders() {
+        StackReserve.requireMuch(); // as above
+        return recentHolders().stream().map(Diagnosis::line).toList();
     }
 
     private Verdict verdict(Reason reason, List<Holder> holders, long timeoutNanos) {
@@ -93,6 +103,19 @@ final class Diagnosis {
         return slow > 0 && slow * 2 >= holders.size() ? Verdict.SLOW_HOLDERS : Verdict.OVERLOAD;
     }
 
+    private static String withoutStop(String sentence) {
+        return sentence.endsWith(".") ? sentence.substring(0, sentence.length() - 1) : sentence;
+    }
+
+    /** Where the holder is; if it has ended, where its lease began, which is known with {@code leakThreshold}. */
+    private static List<StackTraceElement> stack(Lease lease) {
+        StackTraceElement[] now = lease.owner().getStackTrace();
+        Usage usage = lease.usage();
+        Throwable leasedAt = now.length > 0 || usage == null ? null : usage.leasedAt();
+        return List.of(leasedAt == null ? now : leasedAt.getStackTrace());
+    }
+
+    /** All leases, and what their threads do, as it was up to 0.1 s ago. */
     private List<Holder> recentHolders() {
         long now = Clock.nanoTime();
         Holders known = latest;
@@ -100,8 +123,7 @@ final class Diagnosis {
         List<Holder> holders = new ArrayList<>();
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease();
-            if (lease != null)
-                holders.add(Stacks.holder(lease, List.of(lease.owner().getStackTrace())));
+            if (lease != null) holders.add(Stacks.holder(lease, stack(lease)));
         }
         latest = new Holders(holders, now);
         return holders;

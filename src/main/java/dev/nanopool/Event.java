@@ -32,7 +32,7 @@ sealed interface Event {
      *
      * @param afterFailure whether the attempt before had failed
      */
-    record Opened(int backendPid, Duration took, boolean afterFailure) implements Event {
+    record Opened(int backendPid, Duration took, Phases phases, boolean afterFailure) implements Event {
         @Override
         public Level level() {
             return afterFailure ? Level.INFO : Level.DEBUG;
@@ -58,7 +58,7 @@ sealed interface Event {
 
         @Override
         public String line() {
-            return "opening a connection failed: " + cause.getMessage();
+            return "opening a connection failed: " + rootCause(cause);
         }
     }
 
@@ -92,7 +92,7 @@ sealed interface Event {
      *
      * @param refused callers that were refused because of it
      */
-    record OutageEnded(long nanos, long refused) implements Event {
+    record OutageEnded(Throwable cause, long nanos, long refused) implements Event {
         @Override
         public Level level() {
             return Level.INFO;
@@ -106,7 +106,7 @@ sealed interface Event {
     }
 
     /** No permit of the pool can probe the database any longer. */
-    record OutageForgotten(long nanos) implements Event {
+    record OutageForgotten(Throwable cause, long nanos, long refused) implements Event {
         @Override
         public Level level() {
             return Level.INFO;
@@ -120,7 +120,7 @@ sealed interface Event {
     }
 
     /** The driver's message, and the reason below it. */
-    private static String rootCause(Throwable cause) {
+    static String rootCause(Throwable cause) {
         Throwable root = cause;
         while (root.getCause() != null) root = root.getCause();
         return cause.getCause() == null ? message(cause) : message(cause) + " (" + message(root) + ")";
@@ -162,7 +162,7 @@ sealed interface Event {
     }
 
     /** An interrupt of its thread cancels a statement. The connection stays. */
-    record Cancelled(int backendPid) implements Event {
+    record Cancelled(int backendPid, Duration took) implements Event {
         @Override
         public String line() {
             return "an interrupt cancels a statement (backend %d)".formatted(backendPid);
@@ -181,10 +181,43 @@ sealed interface Event {
         }
     }
 
-    record Reset() implements Event {
+    /**
+     * A caller has waited, and Flight Recorder records waits.
+     *
+     * @param recording what {@link Recorder#waiting} answered
+     * @param verdict why the caller got no connection; null: it got one
+     */
+    record Waited(Object recording, @Nullable String verdict) implements Event {
         @Override
         public Level level() {
             return Level.OFF;
+        }
+    }
+
+    /**
+     * A lease has ended, and Flight Recorder records leases.
+     *
+     * @param recording what {@link Recorder#leasing} answered
+     */
+    record Held(Object recording, int backendPid, Thread owner) implements Event {
+        @Override
+        public Level level() {
+            return Level.OFF;
+        }
+    }
+
+    record Reset(String undone, Duration took) implements Event {
+        @Override
+        public Level level() {
+            return Level.OFF;
+        }
+    }
+
+    /** The pool has told the server to end the statement of a connection that it closes. */
+    record GivenUp(int backendPid, CloseReason reason, Duration took) implements Event {
+        @Override
+        public String line() {
+            return "statement given up (backend %d): %s".formatted(backendPid, reason);
         }
     }
 
@@ -215,6 +248,7 @@ sealed interface Event {
     record Closed(
             int backendPid,
             CloseReason reason,
+            Duration age,
             long leases,
             @Nullable Throwable cause) implements Event {
         @Override
@@ -226,6 +260,58 @@ sealed interface Event {
         public String line() {
             String detail = reason == CloseReason.SERVER_TIMEOUT && cause != null ? ": " + cause.getMessage() : "";
             return "connection closed (backend %d): %s%s".formatted(backendPid, reason, detail);
+        }
+    }
+
+    /**
+     * The pool has started.
+     *
+     * @param phases of one of the connections; null: none is open yet
+     */
+    record Started(@Nullable Phases phases, String hosts, int open, int size, Duration took) implements Event {
+        @Override
+        public Level level() {
+            return Level.INFO;
+        }
+
+        @Override
+        public String line() {
+            return "started in %d ms: %d of %d connections are open; %s"
+                    .formatted(took.toMillis(), open, size, phases == null ? hosts : phases.line());
+        }
+    }
+
+    /** The pool, which had started, is closed. */
+    record Stopped(int cut, Duration took) implements Event {
+        @Override
+        public Level level() {
+            return Level.INFO;
+        }
+
+        @Override
+        public String line() {
+            return "stopped in %d ms: %s"
+                    .formatted(took.toMillis(), cut == 0 ? "all leases had ended" : cut + " leases were cut off");
+        }
+    }
+
+    /** From time to time, if the log wants it. */
+    record Numbers(PoolStats stats) implements Event {
+        @Override
+        public String line() {
+            return stats.toString();
+        }
+    }
+
+    record JmxFailed(Throwable cause) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return "JMX does not show the pool: " + rootCause(cause);
         }
     }
 

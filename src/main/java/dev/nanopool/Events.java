@@ -6,10 +6,13 @@ import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * The one funnel for what happens in a pool. Each event goes to the counters, the log and the listener, in this order. What a log
- * handler or a listener throws ends here, because the caller may be between a permit and its connection. Thread-safe.
+ * The one funnel for what happens in a pool. Each event goes to the counters, Flight Recorder, the log and the listener, in this
+ * order. What a log handler or a listener throws ends here, because the caller may be between a permit and its connection.
+ * Thread-safe.
  */
 final class Events {
+    private static final Logger STATISTICS = System.getLogger("dev.nanopool.statistics");
+
     private final String pool;
     private final Logger logger;
     private final Counters counters = new Counters();
@@ -23,7 +26,8 @@ final class Events {
     Events(String pool, PoolListener listener, Logger logger) {
         this.pool = pool;
         this.logger = logger;
-        this.sinks = List.of(counters, this::log, event -> tell(event, listener));
+        Event.Sink recorder = Recorder.IS_PRESENT ? new Recorder(pool) : event -> {};
+        this.sinks = List.of(counters, recorder, this::log, event -> tell(event, listener));
     }
 
     Counters counters() {
@@ -34,6 +38,16 @@ final class Events {
     boolean isLogged(Level level) {
         try {
             return logger.isLoggable(level);
+        } catch (Throwable e) {
+            sinkFailed(e);
+            return false;
+        }
+    }
+
+    /** Whether the log wants the pool's numbers from time to time: the logger of their own has its level at DEBUG. */
+    boolean wantsNumbers() {
+        try {
+            return STATISTICS.isLoggable(Level.DEBUG);
         } catch (Throwable e) {
             sinkFailed(e);
             return false;
@@ -62,10 +76,11 @@ final class Events {
 
     private void log(Event event) {
         Level level = event.level();
-        if (level == Level.OFF || !logger.isLoggable(level)) return;
+        Logger to = event instanceof Event.Numbers ? STATISTICS : logger;
+        if (level == Level.OFF || !to.isLoggable(level)) return;
         Throwable stack = event.stack();
-        if (stack == null) logger.log(level, pool + ": " + event.line());
-        else logger.log(level, pool + ": " + event.line(), stack);
+        if (stack == null) to.log(level, pool + ": " + event.line());
+        else to.log(level, pool + ": " + event.line(), stack);
     }
 
     private void tell(Event event, PoolListener listener) {

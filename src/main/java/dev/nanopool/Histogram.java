@@ -1,46 +1,64 @@
 package dev.nanopool;
 
-import java.time.Duration;
-import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.atomic.AtomicLongArray;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.util.Arrays;
 
 /**
- * Counts durations in buckets that are 1/16 of their value wide, so a percentile is right to 6 %. Thread-safe, never blocks.
+ * Counts durations in the buckets of {@link PoolStats.Durations}, with their sum and the longest. One thread at a time may call
+ * {@link #record} and {@link #repeat}, any number {@link #recordShared}. All threads may read.
  */
 final class Histogram {
-    private static final int BITS = 4; // 16 buckets for each power of two
-    private final AtomicLongArray counts = new AtomicLongArray((64 - BITS + 1) << BITS);
-    private final AtomicLong max = new AtomicLong();
+    private static final VarHandle CELLS = MethodHandles.arrayElementVarHandle(long[].class);
+    private static final long[] BOUNDS = PoolStats.Durations.BOUNDS;
+    private static final int SUM = BOUNDS.length + 1; // after the bucket of what is longer than all bounds
+    private static final int MAX = SUM + 1;
 
-    void record(long nanos) {
-        counts.getAndIncrement(bucket(Math.max(0, nanos)));
-        if (nanos > max.get()) max.accumulateAndGet(nanos, Math::max);
+    private final long[] cells = new long[MAX + 1];
+
+    /** Answers the bucket. */
+    int record(long nanos) {
+        int bucket = bucket(nanos);
+        repeat(bucket, nanos);
+        if (nanos > cells[MAX]) cells[MAX] = nanos;
+        return bucket;
     }
 
-    /** The percentile of the recorded durations and of {@code zeros} more durations of zero. */
-    Duration percentile(double percent, long zeros) {
-        long total = zeros;
-        for (int i = 0; i < counts.length(); i++) total += counts.get(i);
-        long rank = (long) Math.ceil(total * percent / 100) - zeros;
-        for (int i = 0; i < counts.length() && rank > 0; i++) {
-            rank -= counts.get(i);
-            if (rank <= 0) return Duration.ofNanos(Math.min(upperBound(i), max.get()));
-        }
-        return Duration.ZERO;
+    /** Records a duration whose bucket is known, and which is not the longest. */
+    void repeat(int bucket, long nanos) {
+        cells[bucket]++;
+        cells[SUM] += nanos;
     }
 
-    Duration max() {
-        return Duration.ofNanos(max.get());
+    void recordShared(long nanos) {
+        long unused = (long) CELLS.getAndAdd(cells, bucket(nanos), 1L) + (long) CELLS.getAndAdd(cells, SUM, nanos);
+        long max = cells[MAX];
+        while (nanos > max && !CELLS.compareAndSet(cells, MAX, max, nanos)) max = cells[MAX];
     }
 
-    /** Values below 16 have a bucket each; above, the four bits after the leading one count. */
+    /** Adds all that the other one has counted so far. */
+    void add(Histogram other) {
+        for (int i = 0; i < MAX; i++) cells[i] += other.cells[i];
+        cells[MAX] = Math.max(cells[MAX], other.cells[MAX]);
+    }
+
+    /** Adds durations of zero. */
+    void addZeros(long count) {
+        cells[0] += count;
+    }
+
+    long count() {
+        long count = 0;
+        for (int i = 0; i < SUM; i++) count += (long) CELLS.getOpaque(cells, i);
+        return count;
+    }
+
+    PoolStats.Durations snapshot() {
+        return new PoolStats.Durations(Arrays.copyOf(cells, SUM), cells[SUM], cells[MAX]);
+    }
+
     private static int bucket(long nanos) {
-        int shift = Math.max(0, 63 - BITS - Long.numberOfLeadingZeros(nanos | 1));
-        return (shift << BITS) + (int) (nanos >>> shift);
-    }
-
-    private static long upperBound(int bucket) {
-        int shift = Math.max(0, (bucket >> BITS) - 1);
-        return ((long) (bucket - (shift << BITS) + 1) << shift) - 1;
+        int found = Arrays.binarySearch(BOUNDS, nanos);
+        return found >= 0 ? found : -found - 1;
     }
 }

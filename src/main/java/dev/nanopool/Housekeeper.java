@@ -17,8 +17,10 @@ final class Housekeeper {
     private static final long LINE_NANOS = Duration.ofMillis(5).toNanos(); // at least this between two checks
     // How often the housekeeper sets the coarse clock while leases come and go.
     private static final long TICK_NANOS = Duration.ofMillis(10).toNanos();
+    private static final double MANY_LEASES = 10_000; // a second; from then on the clock is coarse
     private static final long QUIET_NANOS = Duration.ofMillis(250).toNanos(); // at most this between two checks
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
+    private static final int NUMBERS_SWEEPS = 30; // from one line of the pool's numbers to the next
 
     private final PoolConfig config;
     private final LeaseQueue<PhysicalConnection> queue;
@@ -29,6 +31,7 @@ final class Housekeeper {
     private final Leaks leaks;
     private final Deadlocks deadlocks;
     private final Audit audit;
+    private final Statistics statistics;
     private final Events events;
     private final Suspicion suspicion;
     private final Alarm alarm;
@@ -38,9 +41,11 @@ final class Housekeeper {
 
     // Only the housekeeper reads and writes the fields below.
     private long sweptNanos;
+    private int sweeps;
     private long countedLeases; // when the clock was last slowed down or kept going
     private long countedLeasesNanos;
     private boolean isTicking;
+    private boolean isCoarse; // the exact time would cost too much, because leases are so many
     private long countedNanos; // when the housekeeper began to count unneeded connections
     private int unneeded = Integer.MAX_VALUE; // how many were idle all the time since then
 
@@ -52,6 +57,7 @@ final class Housekeeper {
             Leaks leaks,
             Deadlocks deadlocks,
             Audit audit,
+            Statistics statistics,
             Events events,
             Suspicion suspicion,
             Clock clock,
@@ -65,6 +71,7 @@ final class Housekeeper {
         this.leaks = leaks;
         this.deadlocks = deadlocks;
         this.audit = audit;
+        this.statistics = statistics;
         this.events = events;
         this.suspicion = suspicion;
         this.clock = clock;
@@ -100,7 +107,7 @@ final class Housekeeper {
 
     private void workAndPark() {
         long now = Clock.nanoTime();
-        if (isTicking) clock.tick(now);
+        if (isCoarse) clock.tick(now);
         long next = now;
         try {
             next = doWhatIsDue(now);
@@ -123,12 +130,14 @@ final class Housekeeper {
         if (isTicking && now - countedLeasesNanos < QUIET_NANOS) return;
         long leases = 0;
         for (PhysicalConnection connection : supply.connections()) leases += connection.leases();
-        boolean wasTicking = isTicking;
+        boolean wasCoarse = isCoarse;
         isTicking = leases != countedLeases;
+        long sinceNanos = Math.max(1, now - countedLeasesNanos);
+        isCoarse = (leases - countedLeases) * (1e9 / sinceNanos) >= MANY_LEASES;
         countedLeases = leases;
         countedLeasesNanos = now;
-        if (isTicking) clock.tick(now);
-        else if (wasTicking) clock.sleep();
+        if (isCoarse) clock.tick(now);
+        else if (wasCoarse) clock.sleep();
         if (clock.findJump(now, System.currentTimeMillis())) {
             suspicion.raise("the machine was asleep, or its clock was set", supply.connections());
         }
@@ -171,6 +180,9 @@ final class Housekeeper {
         supply.readmit();
         supply.probe();
         deadlocks.inspect();
+        if (sweeps++ % NUMBERS_SWEEPS == 0 && events.wantsNumbers()) {
+            threads.start("statistics", () -> events.happened(new Event.Numbers(statistics.snapshot())));
+        }
         for (PhysicalConnection connection : supply.connections()) leaks.inspect(connection, now);
         inspectIdle(now, idle -> surplus(idle, now));
     }

@@ -67,6 +67,7 @@ final class Interruption implements Interrupts {
     private void cancel(Lease lease, Usage of, boolean isFirst) {
         var isSent = new CompletableFuture<@Nullable Void>();
         threads.start("cancel", () -> {
+            long startNanos = Clock.nanoTime();
             try {
                 of.cancel(() -> !connection.isLeasedBy(lease), connection.session()::cancel);
             } catch (SQLException e) {
@@ -74,8 +75,10 @@ final class Interruption implements Interrupts {
             } finally {
                 isSent.complete(null);
             }
-            if (isFirst)
-                events.happened(new Event.Cancelled(connection.session().backendPid()));
+            if (isFirst) {
+                Duration took = Duration.ofNanos(Clock.nanoTime() - startNanos);
+                events.happened(new Event.Cancelled(connection.session().backendPid(), took));
+            }
         });
         sent = isSent; // THEN, because a thread that did not start completes nothing
     }

@@ -35,7 +35,6 @@ final class Leases implements Lender<PhysicalConnection> {
     private final Checks checks;
     private final Diagnosis diagnosis;
     private final Events events;
-    private final Counters counters;
     private final Clock clock;
     private final SqlText sqlText;
     private final boolean isTracing;
@@ -55,7 +54,6 @@ final class Leases implements Lender<PhysicalConnection> {
         this.checks = checks;
         this.diagnosis = diagnosis;
         this.events = events;
-        this.counters = events.counters();
         this.clock = clock;
         this.sqlText = sqlText;
         this.isTracing = !config.leakThreshold.isZero();
@@ -66,22 +64,34 @@ final class Leases implements Lender<PhysicalConnection> {
     Connection lease(long timeoutNanos) throws SQLException {
         PhysicalConnection connection = queue.tryTake();
         boolean isLent = false;
+        long waitNanos = 0;
         try {
             if (connection == null || !checks.isTrusted(connection)) {
                 StackReserve.require(); // for `finally`
                 long startNanos = Clock.nanoTime();
                 PhysicalConnection first = connection;
                 connection = null; // in the hand of the methods that check it
-                connection = awaitUsable(first, startNanos, timeoutNanos);
-                counters.waited(Clock.nanoTime() - startNanos);
+                Object recording = Recorder.waiting(queue, first == null);
+                try {
+                    connection = awaitUsable(first, startNanos, timeoutNanos);
+                } catch (PoolExhaustedException e) {
+                    waited(recording, e.verdict().name());
+                    throw e;
+                }
+                waited(recording, null);
+                waitNanos = Math.max(1, Clock.nanoTime() - startNanos);
             }
             ClientConnection client = client(connection);
-            connection.idleToLeased(client); // nothing that can fail may follow
+            connection.idleToLeased(client, waitNanos); // nothing that can fail may follow
             isLent = true;
             return client;
         } finally {
             if (!isLent && connection != null) connection.abandoned = true;
         }
+    }
+
+    private void waited(@Nullable Object recording, @Nullable String verdict) {
+        if (recording != null) events.happened(new Event.Waited(recording, verdict));
     }
 
     Optional<Connection> tryLease() throws SQLException {
@@ -95,7 +105,7 @@ final class Leases implements Lender<PhysicalConnection> {
         try {
             ClientConnection client = client(connection);
             Optional<Connection> answer = Optional.of(client);
-            connection.idleToLeased(client); // nothing that can fail may follow
+            connection.idleToLeased(client, 0); // nothing that can fail may follow
             isLent = true;
             return answer;
         } finally {
@@ -107,6 +117,8 @@ final class Leases implements Lender<PhysicalConnection> {
         long now = connection.leases() % TIMED == 0 ? Clock.nanoTime() : clock.coarseNanos();
         var client = new ClientConnection(connection, now);
         if (isTracing) client.used();
+        Object recording = Recorder.leasing();
+        if (recording != null) client.used().records(recording);
         return client;
     }
 
@@ -185,9 +197,20 @@ final class Leases implements Lender<PhysicalConnection> {
                 && !usage.isBusy()
                 && !connection.session().isBroken();
         String opener = isLeftOpen ? state.opener() : null;
-        if (connection.leases() % TIMED == 1) counters.used(Clock.nanoTime() - lease.startNanos());
-        connection.usedUntil(clock.coarseNanos());
-        Runnable report = usage != null && isLeftOpen ? () -> leftOpen(usage, opener) : null;
+        boolean isTimed = connection.leases() % TIMED == 1;
+        boolean isExact = isTimed || !clock.isCoarse(); // THEN read the clock
+        long now = isTimed ? Clock.nanoTime() : clock.coarseNanos();
+        connection.ledger().used(now - lease.startNanos(), isExact);
+        connection.usedUntil(now);
+        Object recording = usage == null ? null : usage.recording();
+        Runnable report = null;
+        if (usage != null && (isLeftOpen || recording != null)) {
+            int backendPid = connection.session().backendPid();
+            report = () -> {
+                if (recording != null) events.happened(new Event.Held(recording, backendPid, lease.owner()));
+                if (isLeftOpen) leftOpen(usage, opener);
+            };
+        }
         checks.returned(connection, usage, forced); // nothing that can fail may follow
         return report;
     }

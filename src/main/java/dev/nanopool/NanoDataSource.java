@@ -63,6 +63,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     private volatile boolean autoCommit = true;
     private @Nullable String transactionIsolation;
     private @Nullable TlsMode tlsMode;
+    private boolean registerMbeans;
     private final Properties driverProperties = new Properties();
     private boolean hasWarned; // of properties that have no effect
 
@@ -107,6 +108,12 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     Pool pool() throws SQLException {
         Pool started = pool;
         return started != null ? started : start();
+    }
+
+    @Override
+    @Nullable
+    Pool running() {
+        return pool;
     }
 
     @SuppressWarnings("ReferenceEquality") // the same attempt, not the same message
@@ -174,6 +181,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
         builder.cancelPatience(Duration.ofMillis(cancelPatience));
         if (outagePatience >= 0) builder.outagePatience(Duration.ofMillis(outagePatience));
         if (tlsMode != null) builder.tls(tlsMode);
+        builder.jmx(registerMbeans);
         if (poolName != null) builder.name(poolName);
         if (username != null || password != null) {
             Credentials credentials = credentials(ConnectionUrl.parse(jdbcUrl, driverProperties));
@@ -682,6 +690,25 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      */
     public void setTlsMode(@Nullable TlsMode tlsMode) {
         set("tlsMode", () -> this.tlsMode = tlsMode);
+    }
+
+    /**
+     * Returns whether JMX shows the pool.
+     *
+     * @return whether JMX shows the pool while it is open
+     */
+    public boolean isRegisterMbeans() {
+        return registerMbeans;
+    }
+
+    /**
+     * Sets whether JMX shows the pool; see {@link PoolConfig.Builder#jmx}. Default: false.
+     *
+     * @param registerMbeans true: from the start of the pool until its end
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setRegisterMbeans(boolean registerMbeans) {
+        set("registerMbeans", () -> this.registerMbeans = registerMbeans);
     }
 
     /**

@@ -78,14 +78,16 @@ final class Outage {
         ended.endedNanos = Clock.nanoTime();
         past = ended; // THEN it is over, so that a refused caller finds it in one of the two fields
         if (!current.compareAndSet(ended, null)) return false;
-        events.happened(new Event.OutageEnded(Clock.nanoTime() - ended.sinceNanos, ended.refused.get()));
+        events.happened(new Event.OutageEnded(ended.cause, Clock.nanoTime() - ended.sinceNanos, ended.refused.get()));
         return true;
     }
 
     /** Forgets the outage, because no permit can probe, so that the pool cannot see its end. */
     void forget() {
         Current forgotten = current.getAndSet(null);
-        if (forgotten != null) events.happened(new Event.OutageForgotten(Clock.nanoTime() - forgotten.sinceNanos));
+        if (forgotten == null) return;
+        events.happened(new Event.OutageForgotten(
+                forgotten.cause, Clock.nanoTime() - forgotten.sinceNanos, forgotten.refused.get()));
     }
 
     boolean isOn() {

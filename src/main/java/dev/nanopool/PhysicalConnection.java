@@ -19,7 +19,7 @@ final class PhysicalConnection {
     // life: a State, or the Lease in the state LEASED. Only the thread that has the connection in its hand leaves IDLE.
     //   Only the task of the pool leaves SERVICED and CLOSING. Several threads may try to end a lease (its client, a
     //   leak, a cut), and the compare-and-set in leasedToIdle decides which of them does.
-    // leases, idleNanos, answeredNanos: the thread that has the connection in its hand, or its task, writes them. All
+    // ledger, idleNanos, answeredNanos: the thread that has the connection in its hand, or its task, writes them. All
     //   threads read them, perhaps a moment late.
     // retired: any thread sets it, and no thread clears it.
     // abandoned: the thread that lost hold of the connection sets it, and the housekeeper clears it.
@@ -49,9 +49,10 @@ final class PhysicalConnection {
     private final long openedNanos;
     private final long expiresNanos;
     private final int generation;
+    private final Ledger ledger;
+    private final long leasesBefore; // of earlier connections with the same ledger
 
     private Object life = State.OPENING;
-    private long leases;
     private long idleNanos;
     private long answeredNanos;
     private volatile boolean retired;
@@ -70,7 +71,8 @@ final class PhysicalConnection {
             Duration maxLifetime,
             long beganNanos,
             long nowNanos,
-            int generation) {
+            int generation,
+            Ledger ledger) {
         this.session = session;
         this.lender = lender;
         this.beganNanos = beganNanos;
@@ -80,6 +82,8 @@ final class PhysicalConnection {
         this.expiresNanos =
                 nowNanos + jittered(maxLifetime, ThreadLocalRandom.current().nextDouble());
         this.generation = generation;
+        this.ledger = ledger;
+        this.leasesBefore = ledger.leases();
     }
 
     /** Returns 75 to 100 % of a lifetime, so that the pool does not replace all connections at once that it opened at once. */
@@ -93,10 +97,14 @@ final class PhysicalConnection {
         edge(State.OPENING, State.IDLE);
     }
 
-    /** Begins the lease. */
-    void idleToLeased(Lease lease) {
+    /**
+     * Begins the lease.
+     *
+     * @param waitNanos how long the caller waited, zero if it did not
+     */
+    void idleToLeased(Lease lease, long waitNanos) {
         if (life != State.IDLE) throw bug(State.LEASED);
-        leases++;
+        ledger.lent(waitNanos);
         LIFE.setRelease(this, lease);
     }
 
@@ -198,7 +206,11 @@ final class PhysicalConnection {
     }
 
     long leases() {
-        return leases;
+        return ledger.leases() - leasesBefore;
+    }
+
+    Ledger ledger() {
+        return ledger;
     }
 
     /** When the last lease ended, to within 0.1 s. */

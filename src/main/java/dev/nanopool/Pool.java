@@ -5,7 +5,10 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.time.Duration;
+import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
+import java.util.function.Supplier;
 import javax.sql.DataSource;
 
 /**
@@ -30,8 +33,12 @@ public final class Pool implements AutoCloseable {
     private final Housekeeper housekeeper; // the one clock
     private final Shutdown shutdown;
     private final Statistics statistics;
+    private final Diagnosis diagnosis;
+    private final Health health;
+    private final Events events;
     private final Counters counters;
     private final Clock clock;
+    private volatile boolean isRegistered; // in JMX
 
     /** Puts the parts together. Each part knows only those that were made before it. */
     private Pool(PoolConfig config) {
@@ -39,7 +46,7 @@ public final class Pool implements AutoCloseable {
         this.clock = new Clock();
         var alarm = new Alarm();
         var closing = new Closing();
-        var events = new Events(config.name, config.listener);
+        this.events = new Events(config.name, config.listener);
         var threads = new PoolThreads(config.name, events);
         var outage = new Outage(config, events, alarm);
         var suspicion = new Suspicion(outage, alarm);
@@ -48,9 +55,13 @@ public final class Pool implements AutoCloseable {
         this.counters = events.counters();
         this.supply = new Supply(config, connector, events, clock, threads, alarm, suspicion, outage);
         this.statistics = new Statistics(config.name, supply, counters);
+        this.health = new Health(config, supply, statistics);
+        Supplier<PoolStats> numbers = statistics::snapshot;
+        Recorder.watch(numbers);
+        closing.onClose(() -> Recorder.forget(numbers));
         var checks = new Checks(supply, connector.role(), watchdog, events, clock, threads, suspicion);
         var deadlocks = new Deadlocks(supply);
-        var diagnosis = new Diagnosis(config, supply, deadlocks, statistics);
+        this.diagnosis = new Diagnosis(config, supply, deadlocks, statistics);
         this.leases =
                 new Leases(config, supply, checks, diagnosis, events, clock, new SqlText(connector.isCallSelect()));
         this.housekeeper = new Housekeeper(
@@ -61,6 +72,7 @@ public final class Pool implements AutoCloseable {
                 new Leaks(config, events, threads),
                 deadlocks,
                 new Audit(supply, events),
+                statistics,
                 events,
                 suspicion,
                 clock,
@@ -103,15 +115,46 @@ public final class Pool implements AutoCloseable {
 
     private void start() throws SQLException {
         boolean started = false;
+        long startNanos = Clock.nanoTime();
         housekeeper.start();
         try {
             supply.start(leases);
             started = true;
+            shutdown.started();
+            if (config.jmx) register();
+            tellStart(Duration.ofNanos(Clock.nanoTime() - startNanos));
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new SQLException(name() + ": interrupted while opening the pool", Failures.CONNECTION_EXCEPTION, e);
         } finally {
             if (!started) close(Duration.ZERO);
+        }
+    }
+
+    private void tellStart(Duration took) {
+        Phases phases = null;
+        for (PhysicalConnection connection : supply.connections())
+            phases = connection.session().phases();
+        events.happened(new Event.Started(
+                phases, String.join(", ", servers()), supply.connections().size(), supply.size(), took));
+    }
+
+    private void register() {
+        try {
+            if (!Jmx.isPresent()) throw new IllegalStateException("there is no module java.management");
+            Jmx.register(name(), new PoolDataSource(this));
+            isRegistered = true;
+        } catch (Exception e) {
+            events.happened(new Event.JmxFailed(e));
+        }
+    }
+
+    private void unregister() {
+        try {
+            if (isRegistered) Jmx.unregister(name());
+            isRegistered = false;
+        } catch (Exception e) {
+            events.happened(new Event.JmxFailed(e));
         }
     }
 
@@ -243,7 +286,9 @@ public final class Pool implements AutoCloseable {
      * @throws IllegalArgumentException if {@code drain} is negative; the pool stays open
      */
     public boolean close(Duration drain) {
-        return shutdown.run(nanos("drain", drain));
+        long nanos = nanos("drain", drain);
+        unregister();
+        return shutdown.run(nanos);
     }
 
     // What the pool tells
@@ -264,6 +309,26 @@ public final class Pool implements AutoCloseable {
      */
     public PoolStats stats() {
         return statistics.snapshot();
+    }
+
+    /**
+     * Tells how the pool is, for a health page. Leases nothing and asks the server nothing, so that it does not block: the
+     * database is down if the pool's own attempts to connect say so. Whether callers wait for too long is judged by the last
+     * seconds, {@code acquireTimeout} at most.
+     *
+     * @return the health
+     */
+    public PoolHealth health() {
+        return health.now();
+    }
+
+    /**
+     * Tells whether the pool is closed, or about to be.
+     *
+     * @return whether {@link #close} was called
+     */
+    public boolean isClosed() {
+        return supply.isClosed();
     }
 
     /** Names the pool, its servers and its size. */
@@ -287,8 +352,18 @@ public final class Pool implements AutoCloseable {
         return clock;
     }
 
-    boolean isClosed() {
-        return supply.isClosed();
+    /** A line for each lease. */
+    List<String> holders() {
+        return diagnosis.holders();
+    }
+
+    List<String> servers() {
+        return config.url.hosts.stream().map(Object::toString).toList();
+    }
+
+    String database() {
+        String database = config.url.database;
+        return database != null ? database : Objects.requireNonNullElse(config.url.user, "");
     }
 
     String name() {

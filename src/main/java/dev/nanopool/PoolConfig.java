@@ -45,6 +45,7 @@ public final class PoolConfig {
     final PoolListener listener;
     final ResetMode resetMode;
     final boolean strictCommit;
+    final boolean jmx;
 
     /** The line of the log that names the properties without effect; null if there are none. */
     private final @Nullable String ignored;
@@ -79,6 +80,7 @@ public final class PoolConfig {
         listener = builder.listener;
         resetMode = builder.resetMode;
         strictCommit = builder.strictCommit;
+        jmx = builder.jmx;
         Set<String> names = new TreeSet<>(builder.driverProperties.keySet());
         names.addAll(url.otherDrivers);
         ignored = OtherDrivers.warning(names);
@@ -249,6 +251,7 @@ public final class PoolConfig {
         private PoolListener listener = new PoolListener() {};
         private ResetMode resetMode = ResetMode.TRACKED;
         private boolean strictCommit;
+        private boolean jmx;
 
         private Builder(String url) {
             this.url = Objects.requireNonNull(url, "url");
@@ -545,6 +548,18 @@ public final class PoolConfig {
          */
         public Builder strictCommit(boolean strictCommit) {
             this.strictCommit = strictCommit;
+            return this;
+        }
+
+        /**
+         * Sets whether JMX shows the pool, as {@link PoolMXBean}. If another pool has the same name, JMX shows the older one, and
+         * the log has a warning. Default: false.
+         *
+         * @param jmx true: from the start of the pool until its end
+         * @return this
+         */
+        public Builder jmx(boolean jmx) {
+            this.jmx = jmx;
             return this;
         }
 

@@ -1,21 +1,23 @@
 package dev.nanopool;
 
 import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
 
 /**
  * A snapshot of what the pool holds and has done. Immutable. The pool reads the numbers one by one while other threads change
- * them, so they may disagree by what happened in between. In a quiet pool they are exact. Counters count since the pool began.
+ * them, so they may disagree by what happened in between. In a quiet pool they are exact. Counters count since the pool began, and
+ * never decrease. {@link #since} tells what happened between two snapshots.
  */
 public final class PoolStats {
     private final Gauges gauges;
     private final Totals totals;
 
     /** What the pool holds. */
-    record Gauges(String name, int size, int active, int idle, int pending, int opening) {}
+    record Gauges(String name, int size, int minIdle, int active, int idle, int pending, int opening) {}
 
     /** What the pool has done. */
     record Totals(
-            long leasesGranted,
             long timeouts,
             long rejected,
             long opened,
@@ -23,18 +25,143 @@ public final class PoolStats {
             long lost,
             long cancelled,
             long leaked,
-            long reset,
             long leftOpen,
-            Duration waitP50,
-            Duration waitP99,
-            Duration waitP999,
-            Duration waitMax,
-            Duration useP50,
-            Duration useP99) {}
+            Durations waits,
+            Durations uses,
+            Durations connects,
+            Durations resets) {}
+
+    /**
+     * How often something happened, and how long it took, counted in fixed buckets: ten for each power of ten from 1 us to
+     * 1,000 s, and one for zero. Immutable.
+     */
+    public static final class Durations {
+        /** The largest duration of each bucket, in nanoseconds; one more bucket has what is longer. */
+        static final long[] BOUNDS = bounds();
+
+        private final long[] counts;
+        private final long sumNanos;
+        private final long maxNanos;
+
+        Durations(long[] counts, long sumNanos, long maxNanos) {
+            this.counts = counts;
+            this.sumNanos = sumNanos;
+            this.maxNanos = maxNanos;
+        }
+
+        private static long[] bounds() {
+            int[] steps = {10, 12, 15, 20, 25, 30, 40, 50, 60, 80};
+            long[] bounds = new long[2 + 9 * steps.length];
+            int i = 1;
+            for (long unit = 100; unit < 100_000_000_000L; unit *= 10) {
+                for (int step : steps) bounds[i++] = unit * step;
+            }
+            bounds[i] = 1_000_000_000_000L;
+            return bounds;
+        }
+
+        /**
+         * Returns the largest duration of each bucket, zero first. What is longer than the last is in one more bucket.
+         *
+         * @return the bounds, ascending, the same for all
+         */
+        public static List<Duration> buckets() {
+            return Arrays.stream(BOUNDS).mapToObj(Duration::ofNanos).toList();
+        }
+
+        /**
+         * Returns how often it happened.
+         *
+         * @return the count
+         */
+        public long count() {
+            return Arrays.stream(counts).sum();
+        }
+
+        /**
+         * Returns how often it happened in each bucket.
+         *
+         * @return a count for each bound, and one more
+         */
+        public long[] counts() {
+            return counts.clone();
+        }
+
+        /**
+         * Returns how long it took altogether.
+         *
+         * @return the sum
+         */
+        public Duration sum() {
+            return Duration.ofNanos(sumNanos);
+        }
+
+        /**
+         * Returns the longest. Between two snapshots it is known to within its bucket.
+         *
+         * @return the longest duration, zero if there is none
+         */
+        public Duration max() {
+            return percentile(100);
+        }
+
+        /**
+         * Returns a percentile, rounded up to the bound of its bucket, which is at most a third above the bound before.
+         *
+         * @param percent from 0 to 100
+         * @return the duration, zero if there is none
+         */
+        public Duration percentile(double percent) {
+            long rank = (long) Math.ceil(count() * percent / 100);
+            for (int i = 0; i < counts.length && rank > 0; i++) {
+                rank -= counts[i];
+                if (rank <= 0) return Duration.ofNanos(i < BOUNDS.length ? Math.min(BOUNDS[i], maxNanos) : maxNanos);
+            }
+            return Duration.ZERO;
+        }
+
+        private Durations since(Durations earlier) {
+            long[] difference = counts.clone();
+            for (int i = 0; i < difference.length; i++) difference[i] = Math.max(0, difference[i] - earlier.counts[i]);
+            return new Durations(difference, Math.max(0, sumNanos - earlier.sumNanos), maxNanos);
+        }
+
+        @Override
+        public String toString() {
+            return "%d, sum %s, p50 %s, p99 %s, p99.9 %s, max %s"
+                    .formatted(count(), sum(), percentile(50), percentile(99), percentile(99.9), max());
+        }
+    }
 
     PoolStats(Gauges gauges, Totals totals) {
         this.gauges = gauges;
         this.totals = totals;
+    }
+
+    /**
+     * Returns what happened since an earlier snapshot of the same pool: counters and durations are those between the two,
+     * what the pool holds is that of this one.
+     *
+     * @param earlier the earlier snapshot
+     * @return the difference
+     */
+    public PoolStats since(PoolStats earlier) {
+        Totals before = earlier.totals;
+        return new PoolStats(
+                gauges,
+                new Totals(
+                        totals.timeouts - before.timeouts,
+                        totals.rejected - before.rejected,
+                        totals.opened - before.opened,
+                        totals.closed - before.closed,
+                        totals.lost - before.lost,
+                        totals.cancelled - before.cancelled,
+                        totals.leaked - before.leaked,
+                        totals.leftOpen - before.leftOpen,
+                        totals.waits.since(before.waits),
+                        totals.uses.since(before.uses),
+                        totals.connects.since(before.connects),
+                        totals.resets.since(before.resets)));
     }
 
     /**
@@ -53,6 +180,15 @@ public final class PoolStats {
      */
     public int size() {
         return gauges.size;
+    }
+
+    /**
+     * Returns how many connections stay open though no caller uses them.
+     *
+     * @return connections
+     */
+    public int minIdle() {
+        return gauges.minIdle;
     }
 
     /**
@@ -98,7 +234,7 @@ public final class PoolStats {
      * @return leases since the start
      */
     public long leasesGranted() {
-        return totals.leasesGranted;
+        return totals.waits.count();
     }
 
     /**
@@ -172,7 +308,7 @@ public final class PoolStats {
      * @return leases since the start
      */
     public long reset() {
-        return totals.reset;
+        return totals.resets.count();
     }
 
     /**
@@ -185,87 +321,71 @@ public final class PoolStats {
     }
 
     /**
-     * Returns the median, since the pool began, of how long callers waited for their connection, to within 6 %.
+     * Returns how long callers waited for their connection. There is one duration for each lease, which is zero if the caller did
+     * not have to wait.
      *
-     * @return the wait; a caller that did not have to wait counts as zero
+     * @return the waits
      */
-    public Duration waitP50() {
-        return totals.waitP50;
+    public Durations waits() {
+        return totals.waits;
     }
 
     /**
-     * Returns the 99th percentile of the wait.
+     * Returns how long leases lasted: one for each lease that has ended. Each is timed as long as callers lease fewer than
+     * 10,000 connections a second. In a busier pool one of 64 is timed and stands for those after it; a lease of 0.1 s and
+     * more always counts with its own duration, to within 10 ms.
      *
-     * @return the wait, as {@link #waitP50}
+     * @return the durations
      */
-    public Duration waitP99() {
-        return totals.waitP99;
+    public Durations uses() {
+        return totals.uses;
     }
 
     /**
-     * Returns the 99.9th percentile of the wait.
+     * Returns how long it took to open the connections that were opened, from asking for the credentials until
+     * {@code initSql} has run.
      *
-     * @return the wait, as {@link #waitP50}
+     * @return the durations
      */
-    public Duration waitP999() {
-        return totals.waitP999;
+    public Durations connects() {
+        return totals.connects;
     }
 
     /**
-     * Returns the longest wait.
+     * Returns how long it took to undo what leases had changed, where that took the server.
      *
-     * @return the wait
+     * @return the durations
      */
-    public Duration waitMax() {
-        return totals.waitMax;
-    }
-
-    /**
-     * Returns the median of how long leases lasted, of a sample of one lease in 64, to within 6 %.
-     *
-     * @return the duration
-     */
-    public Duration useP50() {
-        return totals.useP50;
-    }
-
-    /**
-     * Returns the 99th percentile of how long leases lasted, of the same sample.
-     *
-     * @return the duration
-     */
-    public Duration useP99() {
-        return totals.useP99;
+    public Durations resets() {
+        return totals.resets;
     }
 
     /** Names all numbers. */
     @Override
     public String toString() {
-        return ("PoolStats[name=%s, size=%d, active=%d, idle=%d, pending=%d, opening=%d, leasesGranted=%d, timeouts=%d, "
-                        + "rejected=%d, opened=%d, closed=%d, lost=%d, cancelled=%d, leaked=%d, reset=%d, leftOpen=%d, waitP50=%s, waitP99=%s, "
-                        + "waitP999=%s, waitMax=%s, useP50=%s, useP99=%s]")
+        return ("PoolStats[name=%s, size=%d, minIdle=%d, active=%d, idle=%d, pending=%d, opening=%d, leasesGranted=%d, "
+                        + "timeouts=%d, rejected=%d, opened=%d, closed=%d, lost=%d, cancelled=%d, leaked=%d, leftOpen=%d, "
+                        + "waits=[%s], uses=[%s], connects=[%s], resets=[%s]]")
                 .formatted(
                         name(),
                         size(),
+                        minIdle(),
                         active(),
                         idle(),
                         pending(),
                         opening(),
-                        totals.leasesGranted,
-                        totals.timeouts,
-                        totals.rejected,
-                        totals.opened,
-                        totals.closed,
-                        totals.lost,
-                        totals.cancelled,
-                        totals.leaked,
-                        totals.reset,
-                        totals.leftOpen,
-                        totals.waitP50,
-                        totals.waitP99,
-                        totals.waitP999,
-                        totals.waitMax,
-                        totals.useP50,
-                        totals.useP99);
+                        leasesGranted(),
+                        timeouts(),
+                        rejected(),
+                        opened(),
+                        closed(),
+                        lost(),
+                        cancelled(),
+                        leaked(),
+                        leftOpen(),
+                        waits(),
+                        uses(),
+                        connects(),
+                        resets());
     }
 }

@@ -106,7 +106,7 @@ final class PoolThreads {
     }
 
     private String name(String what) {
-        return "nanopool-" + pool + "-" + what;
+        return (pool.startsWith("nanopool") ? "" : "nanopool-") + pool + "-" + what;
     }
 
     /**

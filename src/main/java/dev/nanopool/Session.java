@@ -22,6 +22,7 @@ final class Session {
     private final BaseConnection connection;
     private final SessionState state;
     private final int backendPid;
+    private final Phases phases; // of its opening
     private final @Nullable PeekableSocket socket; // below TLS; null if the user has a socket factory of its own
 
     private volatile @Nullable Throwable failure; // the first one after which the session must not be lent again
@@ -33,6 +34,7 @@ final class Session {
     Session(Connector.Opened opened, PoolConfig config) throws SQLException {
         this.connection = opened.connection();
         this.socket = opened.socket();
+        this.phases = opened.phases();
         this.state = new SessionState(connection, config.resetMode, opened.readOnlyInServer(), opened.setUp());
         this.backendPid = connection.getBackendPID();
     }
@@ -47,6 +49,10 @@ final class Session {
 
     int backendPid() {
         return backendPid;
+    }
+
+    Phases phases() {
+        return phases;
     }
 
     // Failures

@@ -5,9 +5,12 @@ import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -244,6 +247,19 @@ final class SessionState {
         }
         if (mode == ResetMode.NONE || !sql.isEmpty()) isolation = NOT_KNOWN;
         endLease();
+    }
+
+    /** What a reset undoes, for a report. */
+    String undoing() {
+        int undo = changes.get() | changesInServer();
+        List<String> names = new ArrayList<>();
+        if (!isIdle()) names.add("transaction");
+        if ((undo & EVERYTHING) == EVERYTHING) names.add("everything");
+        for (Change change : names.contains("everything") ? new Change[0] : Change.values()) {
+            if ((undo & change.bit()) != 0)
+                names.add(change.name().toLowerCase(Locale.ROOT).replace('_', ' '));
+        }
+        return String.join(", ", names);
     }
 
     private void rollback() throws SQLException {

@@ -1,6 +1,7 @@
 package dev.nanopool;
 
 import java.time.Duration;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /** Ends a pool. It waits for leases, ends those that stay, and waits until no socket and no thread is left. */
 final class Shutdown {
@@ -14,6 +15,7 @@ final class Shutdown {
     private final Closing closing;
     private final PoolThreads threads;
     private final Events events;
+    private final AtomicBoolean isToldOf = new AtomicBoolean(true);
 
     Shutdown(
             PoolConfig config,
@@ -30,8 +32,14 @@ final class Shutdown {
         this.events = events;
     }
 
+    /** The pool has started, so that the log shows its end. */
+    void started() {
+        isToldOf.set(false);
+    }
+
     /** Closes the pool; the contract is that of {@link Pool#close(Duration)}. */
     boolean run(long drainNanos) {
+        long startNanos = Clock.nanoTime();
         supply.queue().close();
         supply.close();
         closing.close();
@@ -42,13 +50,23 @@ final class Shutdown {
         } catch (InterruptedException e) {
             interrupted = true;
         }
+        int cut = drained ? 0 : leased();
         boolean isClosed = drained ? awaitClosed(() -> {}) : awaitClosed(this::cutAll);
         if (!isClosed) events.happened(new Event.NotClosed(supply.connections().size()));
         housekeeper.stop();
         Thread running = threads.awaitEnd(ENDING);
         if (running != null) events.happened(new Event.NotEnded(running.getName()));
+        if (!isToldOf.getAndSet(true)) {
+            events.happened(new Event.Stopped(cut, Duration.ofNanos(Clock.nanoTime() - startNanos)));
+        }
         if (interrupted) Thread.currentThread().interrupt();
         return drained;
+    }
+
+    private int leased() {
+        int leased = 0;
+        for (PhysicalConnection connection : supply.connections()) leased += connection.lease() == null ? 0 : 1;
+        return leased;
     }
 
     /** Waits until only this thread has leases. */

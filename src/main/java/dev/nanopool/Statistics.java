@@ -20,16 +20,21 @@ final class Statistics {
     PoolStats snapshot() {
         int active = 0;
         int idle = 0;
-        long leases = counters.pastLeases();
         for (PhysicalConnection connection : supply.connections()) {
             State state = connection.state();
             if (state == State.LEASED) active++;
             else if (state == State.IDLE) idle++;
-            leases += connection.leases();
         }
         var gauges = new PoolStats.Gauges(
-                pool, supply.size(), active, idle, supply.queue().pending(), supply.opening());
-        return new PoolStats(gauges, counters.totals(leases));
+                pool,
+                supply.size(),
+                supply.minIdle(),
+                active,
+                idle,
+                supply.queue().pending(),
+                supply.opening());
+        Ledger.Book book = supply.book();
+        return new PoolStats(gauges, counters.totals(book.waits(), book.uses()));
     }
 
     /** Whether connections are being opened or closed, or the server has kept the pool waiting for a second. */

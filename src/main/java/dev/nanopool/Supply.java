@@ -46,6 +46,7 @@ final class Supply {
     private final Alarm alarm;
     private final Suspicion suspicion;
     private final Outage outage;
+    private final Ledger.Book book = new Ledger.Book();
     private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
     private final Capacity capacity;
     private final Permits permits = new Permits();
@@ -122,8 +123,17 @@ final class Supply {
         return connections;
     }
 
+    Ledger.Book book() {
+        return book;
+    }
+
     int size() {
         return capacity.size();
+    }
+
+    /** How many connections stay open though no caller uses them. */
+    int minIdle() {
+        return Math.min(config.minIdle, size());
     }
 
     /** How many connections there may be now. The number is below the size while the server accepts no more. */
@@ -445,7 +455,7 @@ final class Supply {
         boolean isReused = false;
         try {
             try {
-                if (connection.session().close(connection.closeReason())) cancel(connection.session());
+                if (connection.session().close(connection.closeReason())) cancel(connection);
             } catch (SQLException | RuntimeException | Error e) {
                 events.happened(new Event.ClosingFailed(e));
                 connection.session().abort(new SQLException("closing failed", Failures.CONNECTION_EXCEPTION, e));
@@ -458,11 +468,17 @@ final class Supply {
     }
 
     /** Sends a cancel, and waits for it for a moment only, because the server may be out of reach. */
-    private void cancel(Session session) {
+    private void cancel(PhysicalConnection connection) {
+        Session session = connection.session();
         var isSent = new CountDownLatch(1);
         threads.start("cancel", () -> {
             try {
+                long startNanos = Clock.nanoTime();
                 session.cancel();
+                events.happened(new Event.GivenUp(
+                        session.backendPid(),
+                        connection.closeReason(),
+                        Duration.ofNanos(Clock.nanoTime() - startNanos)));
             } catch (SQLException e) {
                 events.happened(new Event.ClosingFailed(e));
             } finally {
@@ -483,9 +499,8 @@ final class Supply {
             connections.remove(connection);
             removed.incrementAndGet(); // THEN the permit may open another one
             if (!connection.isLeaving()) capacity.empty();
-            Session session = connection.session();
-            events.happened(new Event.Closed(
-                    session.backendPid(), connection.closeReason(), connection.leases(), session.failure()));
+            events.happened(closed(connection, connection.closeReason()));
+            book.release(connection.ledger());
             if (connection.isLeaving()) {
                 permits.use(permit);
                 capacity.left();
@@ -524,8 +539,13 @@ final class Supply {
         session.abort(new SQLException("the pool has lost track of this connection", Failures.CONNECTION_EXCEPTION));
         connections.remove(connection);
         capacity.empty();
-        events.happened(
-                new Event.Closed(session.backendPid(), CloseReason.LOST, connection.leases(), session.failure()));
+        events.happened(closed(connection, CloseReason.LOST));
+    }
+
+    private static Event.Closed closed(PhysicalConnection connection, CloseReason reason) {
+        Session session = connection.session();
+        var age = Duration.ofNanos(Clock.nanoTime() - connection.openedNanos());
+        return new Event.Closed(session.backendPid(), reason, age, connection.leases(), session.failure());
     }
 
     /** Makes missing permits anew, or lets surplus permits leave. */
@@ -626,7 +646,7 @@ final class Supply {
             // In the reverse order, a connection that has just been opened would count twice.
             supplied = connections.size() + opening();
         } while (removed.get() != before);
-        return supplied <= Math.min(config.minIdle, size());
+        return supplied <= minIdle();
     }
 
     /**
@@ -745,7 +765,8 @@ final class Supply {
                     config.maxLifetime,
                     pending.beganNanos(),
                     Clock.nanoTime(),
-                    current);
+                    current,
+                    book.take());
             PeekableSocket socket = opened.socket();
             if (socket != null) {
                 socket.interrupts(new Interruption(connection, threads, events, config.cancelPatience));
@@ -764,8 +785,9 @@ final class Supply {
             boolean isAfterFailure = lastFailure != null;
             lastFailure = null;
             isAfterFailure &= !outage.end(); // the end of an outage has its own line in the log
+            Session session = connection.session();
             events.happened(
-                    new Event.Opened(connection.session().backendPid(), connection.openingTook(), isAfterFailure));
+                    new Event.Opened(session.backendPid(), connection.openingTook(), session.phases(), isAfterFailure));
             connections.add(connection);
             capacity.fill();
             permits.use(permit);

@@ -40,6 +40,8 @@ final class Usage {
     @SuppressWarnings("UnusedVariable") // the reference is the purpose
     private @Nullable Object kept; // keeps the client reachable while an object of the driver may be in use
 
+    private @Nullable Object recording; // Flight Recorder's, if it records leases
+
     private final @Nullable Throwable leasedAt;
 
     /** The cancels of one lease. They share the lock. A reset takes it alone, and so waits for all of them. */
@@ -133,6 +135,15 @@ final class Usage {
 
     void keep(Object client) {
         kept = client;
+    }
+
+    void records(Object begun) {
+        recording = begun;
+    }
+
+    @Nullable
+    Object recording() {
+        return recording;
     }
 
     @Nullable

@@ -32,6 +32,7 @@ class EventsTest {
     @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
     private static final Throwable HOST = new Exception("to db:5432 refused", CAUSE);
 
+    private static final Phases PHASES = Phases.of("db:5432", "18.6", 1, 2, 9, 3);
     private static final Holder HOLDER = new Holder("main", Duration.ofMillis(3), List.of());
 
     /**
@@ -49,25 +50,27 @@ class EventsTest {
     }
 
     private static PoolExhaustedException exhausted() {
-        var stats = new PoolStats(new PoolStats.Gauges("p", 1, 1, 0, 0, 0), new Counters().totals(0));
+        var stats = new PoolStats(
+                new PoolStats.Gauges("p", 1, 1, 1, 0, 0, 0), new Counters().totals(new Histogram(), new Histogram()));
         return new PoolExhaustedException("m", Verdict.LEAK, stats, List.of(), null);
     }
 
     private static List<Row> table() {
         return List.of(
                 new Row(
-                        new Event.Opened(7, Duration.ofMillis(5), false),
+                        new Event.Opened(7, Duration.ofMillis(5), PHASES, false),
                         "opened",
                         Level.FINE,
                         "(backend 7) in 5 ms",
                         "opened"),
                 new Row(
-                        new Event.Opened(7, Duration.ofMillis(5), true),
+                        new Event.Opened(7, Duration.ofMillis(5), PHASES, true),
                         "opened",
                         Level.INFO,
                         "opened again",
                         "opened"),
                 new Row(new Event.OpenFailed(CAUSE, true), "", Level.WARNING, "failed: cause", "openFailed"),
+                new Row(new Event.OpenFailed(HOST, false), "", Level.FINE, "to db:5432 refused (cause)", "openFailed"),
                 new Row(new Event.OpenFailed(CAUSE, false), "", Level.FINE, "failed: cause", "openFailed"),
                 new Row(new Event.Withheld(2, 5, true), "", Level.WARNING, "2 of 5 connections"),
                 new Row(new Event.Withheld(2, 5, false), "", Level.FINE, "2 of 5 connections"),
@@ -88,42 +91,79 @@ class EventsTest {
                         Level.WARNING,
                         "for 5000 ms, so callers are refused at once: to db:5432 refused (cause)"),
                 new Row(
-                        new Event.OutageEnded(5_500_000_000L, 7),
+                        new Event.OutageEnded(CAUSE, 5_500_000_000L, 7),
                         "",
                         Level.INFO,
                         "again, after 5500 ms; 7 callers were refused"),
                 new Row(
-                        new Event.OutageForgotten(1_500_000_000L),
+                        new Event.OutageForgotten(CAUSE, 1_500_000_000L, 7),
                         "",
                         Level.INFO,
                         "after 1500 ms without a new connection"),
                 new Row(new Event.Lost(7, null), "lost", Level.FINE, "lost (backend 7): the server or the network"),
                 new Row(new Event.Lost(7, CAUSE), "lost", Level.FINE, "cause"),
                 new Row(
-                        new Event.Cancelled(7),
+                        new Event.Cancelled(7, Duration.ofMillis(2)),
                         "cancelled",
                         Level.FINE,
                         "cancels a statement (backend 7)",
                         "cancelled"),
                 new Row(new Event.Unexplained("line"), "", Level.WARNING, "line"),
                 new Row(new Event.Doubted("why"), "", Level.WARNING, "why: asking all"),
-                new Row(new Event.Reset(), "resets", Level.OFF, ""),
+                new Row(new Event.Reset("what", Duration.ofMillis(2)), "resets", Level.OFF, ""),
+                new Row(new Event.Waited(new Object(), "OVERLOAD"), "", Level.OFF, ""),
+                new Row(new Event.Held(new Object(), 7, Thread.currentThread()), "", Level.OFF, ""),
+                new Row(
+                        new Event.GivenUp(7, CloseReason.ABORTED, Duration.ofMillis(2)),
+                        "",
+                        Level.FINE,
+                        "statement given up (backend 7): "),
                 new Row(new Event.ServiceFailed("reset", CAUSE), "", Level.FINE, "reset failed"),
                 new Row(new Event.ClosingFailed(CAUSE), "", Level.FINE, "closing a connection failed"),
-                new Row(new Event.Closed(7, CloseReason.RETIRED, 0, null), "closed", Level.FINE, "retired", "closed"),
                 new Row(
-                        new Event.Closed(7, CloseReason.SERVER_TIMEOUT, 0, CAUSE),
+                        new Event.Closed(7, CloseReason.RETIRED, Duration.ofMillis(9), 0, null),
+                        "closed",
+                        Level.FINE,
+                        "retired",
+                        "closed"),
+                new Row(
+                        new Event.Closed(7, CloseReason.SERVER_TIMEOUT, Duration.ofMillis(9), 0, CAUSE),
                         "closed",
                         Level.INFO,
                         "(backend 7): ended by a timeout of the server: cause",
                         "closed"),
                 new Row(
-                        new Event.Closed(7, CloseReason.LOST, 0, CAUSE),
+                        new Event.Closed(7, CloseReason.LOST, Duration.ofMillis(9), 0, CAUSE),
                         "closed",
                         Level.FINE,
                         "lost",
                         "lost",
                         "closed"),
+                new Row(
+                        new Event.Started(PHASES, "db:5432", 2, 10, Duration.ofMillis(84)),
+                        "",
+                        Level.INFO,
+                        "started in 84 ms: 2 of 10 connections are open; db:5432, PostgreSQL 18.6, TLS"),
+                new Row(
+                        new Event.Started(Phases.of("db:5432", "18.6", 1, 0, 9, 3), "", 1, 1, Duration.ofMillis(84)),
+                        "",
+                        Level.INFO,
+                        "PostgreSQL 18.6, without TLS"),
+                new Row(
+                        new Event.Started(null, "a:1, b:2", 0, 10, Duration.ofMillis(0)),
+                        "",
+                        Level.INFO,
+                        "started in 0 ms: 0 of 10 connections are open; a:1, b:2"),
+                new Row(new Event.Stopped(0, Duration.ofMillis(7)), "", Level.INFO, "in 7 ms: all leases had ended"),
+                new Row(new Event.Stopped(3, Duration.ofMillis(7)), "", Level.INFO, "in 7 ms: 3 leases were cut off"),
+                new Row(
+                        new Event.Numbers(new PoolStats(
+                                new PoolStats.Gauges("orders", 3, 2, 1, 0, 0, 0),
+                                new Counters().totals(new Histogram(), new Histogram()))),
+                        "",
+                        Level.FINE,
+                        "PoolStats[name=orders, size=3, minIdle=2, active=1"),
+                new Row(new Event.JmxFailed(CAUSE), "", Level.WARNING, "JMX does not show the pool: cause"),
                 new Row(new Event.NotClosed(3), "", Level.WARNING, "3 connections"),
                 new Row(new Event.NotEnded("t"), "", Level.WARNING, "thread t"),
                 new Row(new Event.Leaked(HOLDER, true, false), "leaked", Level.WARNING, "3 ms ago", "leaked"),
@@ -241,15 +281,6 @@ class EventsTest {
                 .containsExactlyInAnyOrderElementsOf(Arrays.stream(PoolListener.class.getDeclaredMethods())
                         .map(Method::getName)
                         .toList());
-    }
-
-    // The leases of closed connections are counted with them.
-    @Test
-    void leasesOfClosedConnectionsMustBeCounted() {
-        var events = new Events("orders", listener(null));
-        events.happened(new Event.Closed(1, CloseReason.RETIRED, 5, null));
-        events.happened(new Event.Closed(2, CloseReason.RETIRED, 6, null));
-        assertThat(events.counters().pastLeases()).isEqualTo(11);
     }
 
     // A log that cannot even say what it logs is as one that logs nothing, to the pool and to the caller.

@@ -90,8 +90,9 @@ class PhysicalConnectionTest {
         @SuppressWarnings("unchecked") // the proxy has no type parameters
         var lender = (Lender<PhysicalConnection>)
                 Proxy.newProxyInstance(Lender.class.getClassLoader(), new Class<?>[] {Lender.class}, pool);
-        var session = new Session(new Connector.Opened(driver, null, false, ""), config);
-        return new PhysicalConnection(session, lender, Duration.ofMinutes(30), 0, 0, 0);
+        var session = new Session(
+                new Connector.Opened(driver, null, false, "", Phases.of("h:5432", null, 0, 0, 0, 0)), config);
+        return new PhysicalConnection(session, lender, Duration.ofMinutes(30), 0, 0, 0, new Ledger());
     }
 
     private static @Nullable Object nothing(Class<?> type) {
@@ -227,7 +228,7 @@ class PhysicalConnectionTest {
         PhysicalConnection connection = in(State.IDLE);
         assertThat(connection.lease()).isNull();
         assertThat(connection.lastingLease()).isNull();
-        connection.idleToLeased(caller);
+        connection.idleToLeased(caller, 0);
         assertThat(connection.leases()).isEqualTo(1);
         assertThat(connection.lease()).isSameAs(caller);
         Lease.Lasting lasting = Objects.requireNonNull(connection.lastingLease());
@@ -262,7 +263,7 @@ class PhysicalConnectionTest {
         Lease.Lasting old = Objects.requireNonNull(connection.lastingLease());
         assertThat(connection.leasedToIdle(caller)).isTrue();
         var next = new Caller();
-        connection.idleToLeased(next);
+        connection.idleToLeased(next, 0);
         for (int i = 0; i < 2; i++) {
             assertThat(connection.leasedToIdle(caller)).isFalse();
             assertThat(connection.leasedToIdle(old)).isFalse();
@@ -281,7 +282,7 @@ class PhysicalConnectionTest {
         PhysicalConnection connection = in(State.IDLE);
         for (int round = 0; round < ROUNDS; round++) {
             var client = new Caller();
-            connection.idleToLeased(client);
+            connection.idleToLeased(client, 0);
             Lease second = round % 2 == 0 ? client : Objects.requireNonNull(connection.lastingLease());
             var start = new CyclicBarrier(3);
             var wins = new AtomicInteger();
@@ -320,7 +321,7 @@ class PhysicalConnectionTest {
                 return (Runnable) reports::incrementAndGet;
             });
             connection.openingToIdle();
-            connection.idleToLeased(caller);
+            connection.idleToLeased(caller, 0);
             if (isFailing)
                 assertThat(catchThrowable(() -> connection.end(caller, 5))).hasMessage("injected");
             else assertThat(connection.end(caller, 5)).isTrue();
@@ -343,7 +344,7 @@ class PhysicalConnectionTest {
         });
         try {
             for (int round = 0; round < 100 * ROUNDS; round++) {
-                connection.idleToLeased(caller);
+                connection.idleToLeased(caller, 0);
                 assertThat(connection.leasedToIdle(caller)).isTrue();
             }
         } finally {

@@ -55,6 +55,10 @@ public final class Demo implements AutoCloseable {
 
     public static void main(String[] arguments) throws Exception {
         POOL_LOG.setLevel(Level.OFF); // the demo reports lost connections itself
+        if (!System.getProperty("server", "").isEmpty()) {
+            serve(arguments);
+            return;
+        }
         String number = arguments.length == 0 ? "10000" : arguments[0];
         if (!number.matches("[1-9]\\d{0,5}")) {
             System.err.println(
@@ -71,6 +75,15 @@ public final class Demo implements AutoCloseable {
         }
         if (!good && !demo.stopped) fail();
         System.exit(good ? 0 : 1);
+    }
+
+    private static void serve(String[] arguments) throws Exception {
+        try {
+            Server.main(arguments);
+        } catch (Exception e) {
+            System.err.println("The server failed: " + reason(e));
+            fail();
+        }
     }
 
     /** Ends the JVM, and lets {@link EndOfMaven} pass the failure on. */
@@ -203,10 +216,10 @@ public final class Demo implements AutoCloseable {
         display.row(
                 "wait p50, p99, p99.9, max",
                 "%s, %s, %s, %s",
-                Display.millis(stats.waitP50()),
-                Display.millis(stats.waitP99()),
-                Display.millis(stats.waitP999()),
-                Display.millis(stats.waitMax()));
+                Display.millis(stats.waits().percentile(50)),
+                Display.millis(stats.waits().percentile(99)),
+                Display.millis(stats.waits().percentile(99.9)),
+                Display.millis(stats.waits().max()));
         display.row("connections opened", "%s", connections.openedText());
         display.row("connections closed", "%s", connections.closedText());
         display.row("connections lost", "%s", connections.lostText());

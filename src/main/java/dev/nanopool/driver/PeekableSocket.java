@@ -50,6 +50,7 @@ public final class PeekableSocket extends Socket {
     private volatile Socket socket = channel.socket();
     private volatile boolean closed;
     private @Nullable SocketAddress bound; // this end, if the driver chose it
+    private final Handshake handshake = new Handshake();
 
     // A thread makes a selector, THEN looks whether the socket is closed; a closing thread sets the flag, THEN closes
     // them.
@@ -338,6 +339,7 @@ public final class PeekableSocket extends Socket {
                 Objects.requireNonNull(interrupts).awaitCancels();
             }
             isAnswering = false;
+            if (length > 0) handshake.wrote(bytes[offset]);
             if (!waitsInSelector()) {
                 block();
                 out.write(bytes, offset, length);
@@ -354,6 +356,24 @@ public final class PeekableSocket extends Socket {
         public void close() throws IOException {
             PeekableSocket.this.close();
         }
+    }
+
+    /**
+     * Returns how long connecting took.
+     *
+     * @return nanoseconds
+     */
+    public long connectNanos() {
+        return handshake.connectNanos();
+    }
+
+    /**
+     * Returns how long the TLS handshake took.
+     *
+     * @return nanoseconds; zero without TLS
+     */
+    public long tlsNanos() {
+        return handshake.tlsNanos();
     }
 
     // The rest is the channel's socket
@@ -375,6 +395,7 @@ public final class PeekableSocket extends Socket {
                 long left = Math.min(shareNanos.getAsLong(), timeoutNanos - (System.nanoTime() - startNanos));
                 long millis = TimeUnit.NANOSECONDS.toMillis(left) / (addresses.size() - i);
                 connectTo(addresses.get(i), Math.clamp(millis, 1, Integer.MAX_VALUE));
+                handshake.connected(System.nanoTime() - startNanos);
                 return;
             } catch (IOException e) {
                 if (failure == null) failure = e;

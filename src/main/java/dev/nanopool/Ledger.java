@@ -1,0 +1,88 @@
+package dev.nanopool;
+
+import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CopyOnWriteArrayList;
+
+/**
+ * What the leases of a connection add up to, and of those before it in its place. Only the thread that has the connection in
+ * its hand writes, so no counter is contended; all threads may read, perhaps a moment late. Nothing here ever decreases.
+ */
+final class Ledger {
+    // From that length on, each lease counts with its own duration, which the coarse clock tells to within 10 %.
+    private static final long LONG_NANOS = 100_000_000;
+
+    private long unwaited; // leases whose callers did not wait
+    private long waited;
+    private final Histogram waits = new Histogram();
+    private final Histogram uses = new Histogram();
+    private int bucket; // of the last lease below LONG_NANOS that was timed exactly
+    private long nanos;
+
+    /** All ledgers of a pool. A ledger outlives its connection, and the next connection continues it. */
+    static final class Book {
+        private final List<Ledger> all = new CopyOnWriteArrayList<>();
+        private final Queue<Ledger> free = new ConcurrentLinkedQueue<>();
+
+        Ledger take() {
+            Ledger used = free.poll();
+            if (used != null) return used;
+            var ledger = new Ledger();
+            all.add(ledger);
+            return ledger;
+        }
+
+        /** The connection of that ledger is closed. */
+        void release(Ledger ledger) {
+            free.add(ledger);
+        }
+
+        /** How long callers waited that got a connection: one for each lease. */
+        Histogram waits() {
+            var sum = new Histogram();
+            for (Ledger ledger : all) {
+                sum.add(ledger.waits);
+                sum.addZeros(ledger.unwaited);
+            }
+            return sum;
+        }
+
+        /** How long leases lasted: one for each lease that has ended. */
+        Histogram uses() {
+            var sum = new Histogram();
+            for (Ledger ledger : all) sum.add(ledger.uses);
+            return sum;
+        }
+    }
+
+    /** Leases that have begun. */
+    long leases() {
+        return unwaited + waited;
+    }
+
+    /** A lease begins; zero: its caller did not wait. */
+    void lent(long waitNanos) {
+        if (waitNanos == 0) {
+            unwaited++;
+        } else {
+            waited++;
+            waits.record(waitNanos);
+        }
+    }
+
+    /**
+     * A lease has ended. Where leases are so many that a clock would cost too much, one in 64 is timed, and stands for the
+     * short ones after it.
+     */
+    void used(long forNanos, boolean isExact) {
+        if (!isExact && forNanos < LONG_NANOS) {
+            uses.repeat(bucket, nanos);
+            return;
+        }
+        int found = uses.record(Math.max(0, forNanos));
+        if (forNanos >= LONG_NANOS) return;
+        bucket = found;
+        nanos = Math.max(0, forNanos);
+    }
+}
