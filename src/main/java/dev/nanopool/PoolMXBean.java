@@ -6,7 +6,7 @@ import java.util.List;
  * A pool as JMX shows it, under {@code dev.nanopool:type=Pool,name=<name>} if {@link PoolConfig.Builder#jmx} is on. The data
  * source of a pool implements it as well. The first four attributes have HikariCP's names and mean the same; the others are
  * those of {@link PoolStats}. All numbers of a {@link NanoDataSource} that has not started are zero, and its operations throw
- * {@code IllegalStateException}.
+ * {@code IllegalStateException}. Thread-safe; no method blocks.
  */
 public interface PoolMXBean {
     /**

@@ -232,7 +232,8 @@ public final class Server implements PoolListener {
         PoolHealth.Status before = PoolHealth.Status.UP;
         while (true) {
             PoolHealth health = pool.health();
-            if (health.status() != before) happened(health.status() + (health.reason().isEmpty() ? "" : ": ") + health.reason());
+            if (health.status() != before)
+                happened(health.status() + (health.reason().isEmpty() ? "" : ": ") + health.reason());
             before = health.status();
             synchronized (this) {
                 samples.add(new Sample(pool.stats(), System.nanoTime()));

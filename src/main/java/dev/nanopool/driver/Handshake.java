@@ -32,6 +32,7 @@ final class Handshake {
         if (tlsNanos != 0 || (beganNanos == 0 && writes >= LATEST_BEGIN)) return;
         writes++;
         if (beganNanos == 0 && firstByte == HANDSHAKE) beganNanos = System.nanoTime();
-        else if (beganNanos != 0 && firstByte == APPLICATION_DATA) tlsNanos = Math.max(1, System.nanoTime() - beganNanos);
+        else if (beganNanos != 0 && firstByte == APPLICATION_DATA)
+            tlsNanos = Math.max(1, System.nanoTime() - beganNanos);
     }
 }

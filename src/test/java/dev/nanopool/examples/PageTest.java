@@ -35,7 +35,8 @@ class PageTest {
         try (Stream<Path> sources = Files.list(SOURCES)) {
             sources.forEach(source -> arguments.add(source.toString()));
         }
-        assertThat(ToolProvider.getSystemJavaCompiler().run(null, System.out, System.err, arguments.toArray(String[]::new)))
+        assertThat(ToolProvider.getSystemJavaCompiler()
+                        .run(null, System.out, System.err, arguments.toArray(String[]::new)))
                 .as("the demo compiles")
                 .isZero();
         Files.copy(PAGE, classes.resolve("dev/nanopool/demo/page.html"));
@@ -94,7 +95,8 @@ class PageTest {
             awaitHealth(browser, "DOWN");
             keep(browser, "down-1280-light");
             awaitHealth(browser, "UP");
-            assertThat(text(browser, "events")).contains("fault: restart", "lost backend", "opened backend", "DOWN: 0 of 8");
+            assertThat(text(browser, "events"))
+                    .contains("fault: restart", "lost backend", "opened backend", "DOWN: 0 of 8");
             browser.enter("button[data-post$=one]");
             Await.until("the end of one is seen", () -> text(browser, "events").contains("fault: one"));
 
@@ -109,7 +111,9 @@ class PageTest {
                     keep(browser, "up-" + width + (isDark ? "-dark" : "-light"));
                 }
             }
-            assertThat(browser.evaluate("performance.getEntriesByType('resource').every(each => each.name.startsWith(location.origin))"))
+            assertThat(
+                            browser.evaluate(
+                                    "performance.getEntriesByType('resource').every(each => each.name.startsWith(location.origin))"))
                     .as("nothing comes from elsewhere")
                     .isEqualTo("true");
         } finally {

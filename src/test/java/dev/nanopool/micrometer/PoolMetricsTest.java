@@ -86,7 +86,8 @@ class PoolMetricsTest extends PoolTestBase {
 
     private double value(String line) {
         String scrape = registry.scrape();
-        List<String> found = scrape.lines().filter(each -> each.startsWith(line + " ")).toList();
+        List<String> found =
+                scrape.lines().filter(each -> each.startsWith(line + " ")).toList();
         assertThat(found).as("%s in%n%s", line, scrape).hasSize(1);
         return Double.parseDouble(found.getFirst().substring(line.length() + 1));
     }
@@ -121,7 +122,8 @@ class PoolMetricsTest extends PoolTestBase {
             assertThat(value("db_client_connection_idle_min" + tags(pool, ""))).isEqualTo(2);
             assertThat(value("db_client_connection_pending_requests" + tags(pool, "")))
                     .isZero();
-            assertThat(value("db_client_connection_timeouts_total" + tags(pool, ""))).isZero();
+            assertThat(value("db_client_connection_timeouts_total" + tags(pool, "")))
+                    .isZero();
         }
     }
 
@@ -193,13 +195,13 @@ class PoolMetricsTest extends PoolTestBase {
             metrics.record();
             PoolStats stats = pool.stats();
             assertThat(stats.leasesGranted()).isEqualTo(1_002);
-            for (String[] each : new String[][] {{"wait_time", "acquire"}, {"use_time", "usage"}, {"create_time", "creation"}}) {
-                Durations counted =
-                        switch (each[0]) {
-                            case "wait_time" -> stats.waits();
-                            case "use_time" -> stats.uses();
-                            default -> stats.connects();
-                        };
+            for (String[] each :
+                    new String[][] {{"wait_time", "acquire"}, {"use_time", "usage"}, {"create_time", "creation"}}) {
+                Durations counted = switch (each[0]) {
+                    case "wait_time" -> stats.waits();
+                    case "use_time" -> stats.uses();
+                    default -> stats.connects();
+                };
                 assertAgree(registry.get("db.client.connection." + each[0]).timer(), counted);
                 assertAgree(registry.get("hikaricp.connections." + each[1]).timer(), counted);
             }

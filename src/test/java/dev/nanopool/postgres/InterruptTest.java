@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import com.zaxxer.hikari.HikariDataSource;
 import dev.nanopool.CloseReason;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
@@ -64,6 +65,8 @@ import org.postgresql.copy.CopyManager;
 class InterruptTest extends PoolTestBase {
     /** For each kind of thread, with and without TLS. */
     private static final int STATEMENTS = Integer.getInteger("nanopool.interrupts", 300);
+
+    private static final int RIVAL_STATEMENTS = Math.min(STATEMENTS, 1_000);
 
     private static final int SIZE = 4;
     private static final int ACCOUNTS = 50;
@@ -211,11 +214,16 @@ class InterruptTest extends PoolTestBase {
         }
     }
 
+    /** A pool, ours or another one. */
+    private interface Source {
+        Connection lease() throws SQLException;
+    }
+
     /** A thread that executes, and that another thread interrupts while it does. */
     private static final class Worker {
         private final List<Work> works = List.of(Work.values());
         private final boolean isVirtual;
-        private final Pool pool;
+        private final Source source;
         private final AtomicLong left;
         private final Random random;
         private final Map<String, Integer> outcomes = new ConcurrentHashMap<>();
@@ -226,9 +234,9 @@ class InterruptTest extends PoolTestBase {
         private long latestNanos;
         private int interrupts;
 
-        Worker(boolean isVirtual, Pool pool, AtomicLong left, long seed, Queue<String> complaints) {
+        Worker(boolean isVirtual, Source source, AtomicLong left, long seed, Queue<String> complaints) {
             this.isVirtual = isVirtual;
-            this.pool = pool;
+            this.source = source;
             this.left = left;
             this.random = new Random(seed);
             this.complaints = complaints;
@@ -237,7 +245,7 @@ class InterruptTest extends PoolTestBase {
         private void work() {
             while (left.getAndDecrement() > 0) {
                 Work work = works.get(random.nextInt(works.size()));
-                try (Connection client = pool.client(Duration.ofSeconds(60))) {
+                try (Connection client = source.lease()) {
                     begin(work);
                     String outcome = outcome(client, work);
                     end(work, outcome);
@@ -303,31 +311,17 @@ class InterruptTest extends PoolTestBase {
         System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, "nanopool.seed=" + seed);
         PoolConfig.Builder config = config().size(SIZE).tls(isTls ? TlsMode.REQUIRE : TlsMode.DISABLE);
         Pool pool = open(config);
-        var left = new AtomicLong(STATEMENTS);
         Queue<String> complaints = new ConcurrentLinkedQueue<>();
-        List<Worker> workers = new ArrayList<>();
-        List<Thread> running = new ArrayList<>();
         try (var stopwatch = Stopwatch.start()) {
-            for (int i = 0; i < SIZE; i++) {
-                var worker = new Worker(isVirtual, pool, left, seed + i, complaints);
-                workers.add(worker);
-                running.add(builder(isVirtual).start(worker.task));
-            }
-            var random = new Random(seed);
-            while (running.stream().anyMatch(Thread::isAlive)) {
-                Await.pause(Duration.ofNanos(random.nextLong(20_000_000)));
-                int each = random.nextInt(SIZE);
-                workers.get(each).interrupt(running.get(each));
-            }
-            Map<String, Integer> outcomes = new TreeMap<>();
-            int interrupts = 0;
-            long latest = 0;
-            for (Worker worker : workers) {
-                worker.task.get(1, TimeUnit.MINUTES);
-                worker.outcomes.forEach((outcome, count) -> outcomes.merge(outcome, count, Integer::sum));
-                interrupts += worker.interrupts;
-                latest = Math.max(latest, worker.latestNanos);
-            }
+            List<Worker> workers = interruptWorkers(
+                    isVirtual, () -> pool.client(Duration.ofSeconds(60)), seed, STATEMENTS, complaints);
+            Map<String, Integer> outcomes = outcomes(workers);
+            int interrupts =
+                    workers.stream().mapToInt(worker -> worker.interrupts).sum();
+            long latest = workers.stream()
+                    .mapToLong(worker -> worker.latestNanos)
+                    .max()
+                    .orElseThrow();
             System.getLogger("dev.nanopool.test")
                     .log(
                             System.Logger.Level.INFO,
@@ -361,6 +355,70 @@ class InterruptTest extends PoolTestBase {
                             .equals("0"));
             assertThat(TestServer.query(direct, "SELECT sum(amount) FROM accounts"))
                     .isEqualTo("0");
+        }
+    }
+
+    /** Lets a worker for each connection execute, and interrupts one of them at random moments. */
+    private static List<Worker> interruptWorkers(
+            boolean isVirtual, Source source, long seed, int statements, Queue<String> complaints) throws Exception {
+        var left = new AtomicLong(statements);
+        List<Worker> workers = new ArrayList<>();
+        List<Thread> running = new ArrayList<>();
+        for (int i = 0; i < SIZE; i++) {
+            var worker = new Worker(isVirtual, source, left, seed + i, complaints);
+            workers.add(worker);
+            running.add(builder(isVirtual).start(worker.task));
+        }
+        var random = new Random(seed);
+        while (running.stream().anyMatch(Thread::isAlive)) {
+            Await.pause(Duration.ofNanos(random.nextLong(20_000_000)));
+            int each = random.nextInt(SIZE);
+            workers.get(each).interrupt(running.get(each));
+        }
+        for (Worker worker : workers) worker.task.get(1, TimeUnit.MINUTES);
+        return workers;
+    }
+
+    private static Map<String, Integer> outcomes(List<Worker> workers) {
+        Map<String, Integer> outcomes = new TreeMap<>();
+        for (Worker worker : workers) {
+            worker.outcomes.forEach((outcome, count) -> outcomes.merge(outcome, count, Integer::sum));
+        }
+        return outcomes;
+    }
+
+    // The same interrupts cost a pool that does not own its sockets a login each. The documents say so.
+    @Test
+    @Timeout(1_800)
+    void anotherPoolMustLoseItsConnections() throws Exception {
+        long before = logins();
+        Queue<String> unused = new ConcurrentLinkedQueue<>();
+        List<Worker> workers;
+        try (var rival = new HikariDataSource()) {
+            rival.setJdbcUrl(TestServer.jdbc(server()));
+            rival.setMaximumPoolSize(SIZE);
+            rival.setConnectionTimeout(60_000);
+            workers = interruptWorkers(true, rival::getConnection, 1, RIVAL_STATEMENTS, unused);
+        }
+        Map<String, Integer> outcomes = outcomes(workers);
+        int failed = outcomes.entrySet().stream()
+                .filter(each -> !each.getKey().endsWith(" done"))
+                .mapToInt(Map.Entry::getValue)
+                .sum();
+        long logins = logins() - before;
+        System.getLogger("dev.nanopool.test")
+                .log(
+                        System.Logger.Level.INFO,
+                        "HikariCP: %d statements failed, %d logins, %s".formatted(failed, logins, outcomes));
+        assertThat(failed).isPositive();
+        assertThat(logins).as("logins").isGreaterThanOrEqualTo(failed);
+    }
+
+    private static long logins() throws SQLException {
+        try (Connection direct = server.direct()) {
+            TestServer.execute(direct, "SELECT pg_stat_force_next_flush()");
+            return Long.parseLong(TestServer.query(
+                    direct, "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"));
         }
     }
 

@@ -39,7 +39,9 @@ public final class Browser implements AutoCloseable {
 
     /** The program, where it is installed: {@code apt-get install chromium}. */
     public static Optional<String> program() {
-        return PROGRAMS.stream().filter(program -> Files.isExecutable(Path.of(program))).findFirst();
+        return PROGRAMS.stream()
+                .filter(program -> Files.isExecutable(Path.of(program)))
+                .findFirst();
     }
 
     /** Starts it with a profile of its own. */
