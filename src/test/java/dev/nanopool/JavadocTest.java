@@ -111,7 +111,7 @@ class JavadocTest {
             String name = type.getSimpleName().toString();
             if (doc == null) found.add(name + " has no Javadoc");
             else if (!isPlain) require(THREAD_SAFETY, doc.toString(), name, "thread-safety");
-            return super.visitClass(type, unused);
+            return super.visitClass(type, null);
         }
 
         @Override

@@ -27,6 +27,7 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.time.LocalTime;
+import java.time.ZoneId;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -283,7 +284,9 @@ public final class Server implements PoolListener {
     // What happens
 
     private void happened(String what) {
-        String at = LocalTime.now().truncatedTo(ChronoUnit.SECONDS).toString();
+        String at = LocalTime.now(ZoneId.systemDefault())
+                .truncatedTo(ChronoUnit.SECONDS)
+                .toString();
         events.addFirst("{\"at\": " + quoted(at) + ", \"what\": " + quoted(what) + "}");
         if (events.size() > MOST_EVENTS) events.pollLast();
     }

@@ -145,11 +145,11 @@ public final class Browser implements AutoCloseable {
         return field("value", call("Runtime.evaluate", "{\"expression\":" + quoted(text) + "}"));
     }
 
-    /** Presses Enter on the element of that selector, as who has no mouse does. */
+    /** Presses Enter on the element of that selector, as a user without a mouse does. */
     public void enter(String selector) throws InterruptedException {
-        String unused = evaluate("document.querySelector('" + selector + "').focus()");
+        String unusedFocus = evaluate("document.querySelector('" + selector + "').focus()");
         for (String type : List.of("keyDown", "keyUp")) {
-            String pressed = call(
+            String unusedKey = call(
                     "Input.dispatchKeyEvent",
                     "{\"type\":\"%s\",\"key\":\"Enter\",\"code\":\"Enter\",\"windowsVirtualKeyCode\":13,\"text\":\"\\r\"}"
                             .formatted(type));
@@ -158,11 +158,11 @@ public final class Browser implements AutoCloseable {
 
     /** Makes the page that wide, and the system's mode light or dark. */
     public void show(int width, int height, boolean isDark) throws InterruptedException {
-        String sized = call(
+        String unusedSize = call(
                 "Emulation.setDeviceMetricsOverride",
                 "{\"width\":%d,\"height\":%d,\"deviceScaleFactor\":1,\"mobile\":%s}"
                         .formatted(width, height, width < 600));
-        String set = call(
+        String unusedMode = call(
                 "Emulation.setEmulatedMedia",
                 "{\"features\":[{\"name\":\"prefers-color-scheme\",\"value\":\"%s\"}]}"
                         .formatted(isDark ? "dark" : "light"));
