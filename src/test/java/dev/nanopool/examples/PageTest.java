@@ -15,11 +15,13 @@ import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import javax.tools.ToolProvider;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** The demo's page in a real browser: load, a fault and the recovery, read from the page's own text. */
+@Tag("server")
 @Timeout(180)
 class PageTest {
     private static final Path SOURCES = Path.of("src/demo/java/dev/nanopool/demo");
