@@ -1,7 +1,9 @@
 package dev.nanopool;
 
 import dev.nanopool.PoolExhaustedException.Holder;
+import java.io.IOException;
 import java.lang.System.Logger.Level;
+import java.sql.SQLException;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
@@ -126,9 +128,11 @@ sealed interface Event {
         return cause.getCause() == null ? message(cause) : message(cause) + " (" + message(root) + ")";
     }
 
+    /** Only the driver and the network may be quoted, because other code can put a secret into its message. */
     private static String message(Throwable thrown) {
         String message = thrown.getMessage();
-        return message == null ? thrown.getClass().getSimpleName() : message;
+        boolean isQuoted = message != null && (thrown instanceof SQLException || thrown instanceof IOException);
+        return isQuoted ? message : thrown.getClass().getSimpleName();
     }
 
     /** The server refused a connection because it has too many. */

@@ -81,7 +81,9 @@ class PinningTest extends PoolTestBase {
     private List<RecordedEvent> read(Recording recording) throws IOException {
         Path file = directory.resolve("pinned.jfr");
         recording.dump(file);
-        return RecordingFile.readAllEvents(file);
+        return RecordingFile.readAllEvents(file).stream()
+                .filter(event -> event.getEventType().getName().equals("jdk.VirtualThreadPinned"))
+                .toList();
     }
 
     /**
