@@ -70,7 +70,7 @@ public final class Server implements PoolListener {
                 .tls(TlsMode.DISABLE) // the proxy reads the messages
                 .size(CONNECTIONS)
                 .acquireTimeout(Duration.ofSeconds(2))
-                .connectTimeout(Duration.ofSeconds(1))
+                .connectTimeout(Duration.ofSeconds(5))
                 .driverProperty("socketTimeout", "5")
                 .listener(this)
                 .build());

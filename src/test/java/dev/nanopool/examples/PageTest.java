@@ -49,7 +49,7 @@ class PageTest {
                 "dev.nanopool.demo.Server",
                 "0");
         process.environment().put("NANOPOOL_TEST_URL", TestServer.url());
-        return process.redirectError(ProcessBuilder.Redirect.DISCARD).start();
+        return process.redirectError(ProcessBuilder.Redirect.INHERIT).start();
     }
 
     private static String address(Process server) throws Exception {
