@@ -64,7 +64,7 @@ import org.postgresql.copy.CopyManager;
 /** What an interrupt does to a statement, its transaction, its connection and the flag of its thread. */
 class InterruptTest extends PoolTestBase {
     /** For each kind of thread, with and without TLS. */
-    private static final int STATEMENTS = Integer.getInteger("nanopool.interrupts", 300);
+    private static final int STATEMENTS = Integer.getInteger("nanopool.interrupts", 100);
 
     private static final int RIVAL_STATEMENTS = Math.min(STATEMENTS, 1_000);
 
