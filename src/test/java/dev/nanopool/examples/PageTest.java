@@ -61,7 +61,8 @@ class PageTest {
     }
 
     private static String text(Browser browser, String id) throws InterruptedException {
-        return browser.evaluate("document.getElementById('" + id + "').textContent");
+        // Null until the page has arrived.
+        return browser.evaluate("(document.getElementById('" + id + "') || {textContent: ''}).textContent");
     }
 
     private static void awaitHealth(Browser browser, String status) throws Exception {
