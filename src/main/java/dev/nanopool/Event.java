@@ -131,8 +131,8 @@ sealed interface Event {
     /** Only the driver and the network may be quoted, because other code can put a secret into its message. */
     private static String message(Throwable thrown) {
         String message = thrown.getMessage();
-        boolean isQuoted = message != null && (thrown instanceof SQLException || thrown instanceof IOException);
-        return isQuoted ? message : thrown.getClass().getSimpleName();
+        boolean isQuoted = thrown instanceof SQLException || thrown instanceof IOException;
+        return isQuoted && message != null ? message : thrown.getClass().getSimpleName();
     }
 
     /** The server refused a connection because it has too many. */
