@@ -315,7 +315,7 @@ sealed interface Event {
 
         @Override
         public String line() {
-            return "JMX does not show the pool: " + rootCause(cause);
+            return "JMX does not show the pool: " + cause;
         }
     }
 

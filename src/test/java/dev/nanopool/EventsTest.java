@@ -9,6 +9,7 @@ import java.io.EOFException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
 import java.lang.reflect.Proxy;
+import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -27,10 +28,10 @@ import org.junit.jupiter.api.Test;
 /** What the counters, the log and the listener make of each event. */
 class EventsTest {
     @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
-    private static final Throwable CAUSE = new IllegalStateException("cause");
+    private static final Throwable CAUSE = new SQLException("cause");
 
     @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
-    private static final Throwable HOST = new Exception("to db:5432 refused", CAUSE);
+    private static final Throwable HOST = new SQLException("to db:5432 refused", CAUSE);
 
     private static final Phases PHASES = Phases.of("db:5432", "18.6", 1, 2, 9, 3);
     private static final Holder HOLDER = new Holder("main", Duration.ofMillis(3), List.of());
@@ -72,6 +73,12 @@ class EventsTest {
                 new Row(new Event.OpenFailed(CAUSE, true), "", Level.WARNING, "failed: cause", "openFailed"),
                 new Row(new Event.OpenFailed(HOST, false), "", Level.FINE, "to db:5432 refused (cause)", "openFailed"),
                 new Row(new Event.OpenFailed(CAUSE, false), "", Level.FINE, "failed: cause", "openFailed"),
+                new Row(
+                        new Event.OpenFailed(new SQLException("failed", new IllegalStateException("s3same")), false),
+                        "",
+                        Level.FINE,
+                        "failed (IllegalStateException)",
+                        "openFailed"),
                 new Row(new Event.Withheld(2, 5, true), "", Level.WARNING, "2 of 5 connections"),
                 new Row(new Event.Withheld(2, 5, false), "", Level.FINE, "2 of 5 connections"),
                 new Row(
@@ -81,7 +88,7 @@ class EventsTest {
                         "at db:5432 lets no connection in: to db:5432 refused (cause)"),
                 new Row(new Event.OutageBegan("db:5432", CAUSE), "", Level.WARNING, "no connection in: cause"),
                 new Row(
-                        new Event.OutageBegan("db:5432", new Exception("failed", new EOFException())),
+                        new Event.OutageBegan("db:5432", new SQLException("failed", new EOFException())),
                         "",
                         Level.WARNING,
                         "no connection in: failed (EOFException)"),
@@ -163,7 +170,11 @@ class EventsTest {
                         "",
                         Level.FINE,
                         "PoolStats[name=orders, size=3, minIdle=2, active=1"),
-                new Row(new Event.JmxFailed(CAUSE), "", Level.WARNING, "JMX does not show the pool: cause"),
+                new Row(
+                        new Event.JmxFailed(CAUSE),
+                        "",
+                        Level.WARNING,
+                        "JMX does not show the pool: java.sql.SQLException: cause"),
                 new Row(new Event.NotClosed(3), "", Level.WARNING, "3 connections"),
                 new Row(new Event.NotEnded("t"), "", Level.WARNING, "thread t"),
                 new Row(new Event.Leaked(HOLDER, true, false), "leaked", Level.WARNING, "3 ms ago", "leaked"),

@@ -2,6 +2,7 @@ package dev.nanopool;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -16,7 +17,7 @@ import org.junit.jupiter.api.Test;
 /** When an outage begins, when it is declared, when it ends, which permit probes, and what the log says of it. */
 class OutageTest {
     @SuppressWarnings("StaticAssignmentOfThrowable") // it is never thrown
-    private static final Exception CAUSE = new Exception("refused");
+    private static final Exception CAUSE = new SQLException("refused");
 
     private final Logger logger = Logger.getLogger("dev.nanopool");
     private final List<String> lines = new ArrayList<>();

@@ -191,7 +191,7 @@ class JmxTest extends PoolTestBase {
             assertThat(log.lines())
                     .singleElement()
                     .asString()
-                    .startsWith(name + ": JMX does not show the pool: dev.nanopool:type=Pool,name=" + name);
+                    .startsWith(name + ": JMX does not show the pool: javax.management.InstanceAlreadyExistsException");
             assertThat(second.stats().idle()).isEqualTo(2);
         }
         assertThat(PLATFORM.getAttribute(objectName(name), "Size")).isEqualTo(1);
