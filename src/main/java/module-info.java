@@ -7,7 +7,7 @@ module dev.nanopool {
     requires static java.management; // an application must start without it
     requires static jdk.jfr; // the same
     requires static micrometer.core; // for dev.nanopool.micrometer alone
-    requires static transitive org.jspecify;
+    requires static org.jspecify;
 
     exports dev.nanopool;
     exports dev.nanopool.micrometer;

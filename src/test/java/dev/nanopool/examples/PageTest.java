@@ -89,7 +89,7 @@ class PageTest {
             browser.show(1280, 900, false);
             browser.open(address(server));
             awaitHealth(browser, "UP");
-            assertThat(text(browser, "idle")).isEqualTo("8");
+            Await.until("all connections are idle", () -> text(browser, "idle").equals("8"));
             browser.enter("#load button:nth-of-type(3)");
             Await.until("load is seen", () -> Integer.parseInt(text(browser, "rate")) > 50);
             assertThat(text(browser, "events")).contains("load 95 %");
