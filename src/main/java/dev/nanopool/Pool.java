@@ -36,6 +36,7 @@ public final class Pool implements AutoCloseable {
     private final Diagnosis diagnosis;
     private final Health health;
     private final Events events;
+    private final PoolThreads threads;
     private final Counters counters;
     private final Clock clock;
     private volatile boolean isRegistered; // in JMX
@@ -47,7 +48,7 @@ public final class Pool implements AutoCloseable {
         var alarm = new Alarm();
         var closing = new Closing();
         this.events = new Events(config.name, config.listener);
-        var threads = new PoolThreads(config.name, events);
+        this.threads = new PoolThreads(config.name, events);
         var outage = new Outage(config, events, alarm);
         var suspicion = new Suspicion(outage, alarm);
         var connector = new Connector(config, threads, closing);
@@ -119,10 +120,12 @@ public final class Pool implements AutoCloseable {
         housekeeper.start();
         try {
             supply.start(leases);
-            started = true;
             shutdown.started();
             if (config.jmx) register();
-            tellStart(Duration.ofNanos(Clock.nanoTime() - startNanos));
+            Event.Started event = startedIn(Duration.ofNanos(Clock.nanoTime() - startNanos));
+            // Another thread, because the first line of a log costs a cold JVM a third of a second.
+            threads.start("log", () -> events.happened(event));
+            started = true;
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new SQLException(name() + ": interrupted while opening the pool", Failures.CONNECTION_EXCEPTION, e);
@@ -131,12 +134,12 @@ public final class Pool implements AutoCloseable {
         }
     }
 
-    private void tellStart(Duration took) {
+    private Event.Started startedIn(Duration took) {
         Phases phases = null;
         for (PhysicalConnection connection : supply.connections())
             phases = connection.session().phases();
-        events.happened(new Event.Started(
-                phases, String.join(", ", servers()), supply.connections().size(), supply.size(), took));
+        return new Event.Started(
+                phases, String.join(", ", servers()), supply.connections().size(), supply.size(), took);
     }
 
     private void register() {

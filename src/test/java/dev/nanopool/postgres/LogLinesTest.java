@@ -44,6 +44,7 @@ class LogLinesTest extends PoolTestBase {
     void poolWithoutAConnectionMustNameItsHosts() throws Exception {
         try (Log log = Log.of(Level.INFO)) {
             Pool pool = open(config().size(3).minIdle(0));
+            Await.until("the line comes", () -> !lines(log, pool).isEmpty());
             assertThat(lines(log, pool))
                     .singleElement()
                     .asString()
