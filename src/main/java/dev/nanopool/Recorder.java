@@ -207,6 +207,7 @@ final class Recorder implements Event.Sink {
     @Description("A caller waited for a connection; the duration is its wait")
     @Category("nanopool")
     @Threshold("10 ms")
+    @StackTrace(false) // in an overload every caller waits for longer than the threshold
     private static final class Acquire extends jdk.jfr.Event {
         @Label("Pool")
         @Nullable
