@@ -69,9 +69,9 @@ final class Leases implements Lender<PhysicalConnection> {
             if (connection == null || !checks.isTrusted(connection)) {
                 StackReserve.require(); // for `finally`
                 long startNanos = Clock.nanoTime();
+                Object recording = Recorder.waiting(queue, connection == null); // it may throw
                 PhysicalConnection first = connection;
                 connection = null; // in the hand of the methods that check it
-                Object recording = Recorder.waiting(queue, first == null);
                 try {
                     connection = awaitUsable(first, startNanos, timeoutNanos);
                 } catch (PoolExhaustedException e) {

@@ -278,7 +278,7 @@ public final class Pool implements AutoCloseable {
      * cuts their connections and cancels their statements. Afterwards no socket and no thread of the pool is left, and
      * {@link PoolStats#opening} is 0. Blocks for {@code drain} at most, and then until all sockets are closed. That takes
      * {@code connectTimeout} and 5 s at most; if it takes longer, the pool logs it and returns. If a thread of the pool hangs
-     * in a name look-up, in the supplier of the credentials or in the listener, the pool leaves it behind after 2 s and logs
+     * in a name look-up, in the supplier of the credentials, in a log handler or in the listener, the pool leaves it behind after 2 s and logs
      * it. A second thread that closes the pool waits as well, and the pool cuts the leases when the shorter drain is over.
      *
      * <p>If the thread is interrupted, before or meanwhile, it waits for leases no longer. It does everything else all the

@@ -62,8 +62,8 @@ final class Recorder implements Event.Sink {
     /** The pool's numbers are recorded from time to time, until {@link #forget}. */
     static void watch(Supplier<PoolStats> pool) {
         if (!IS_PRESENT) return;
+        Hook.add(); // THEN the pool is watched, because this may throw, and then no pool is made
         POOLS.add(pool);
-        Hook.add();
     }
 
     static void forget(Supplier<PoolStats> pool) {

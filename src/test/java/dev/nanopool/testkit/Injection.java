@@ -35,6 +35,7 @@ public final class Injection {
         CREDENTIALS("java.util.function.Supplier"),
         THREAD("java.lang.Thread"),
         CLOCK("java.lang.System"),
+        RECORDER("dev.nanopool.Recorder$Acquire", "dev.nanopool.Recorder$Held"), // the JDK's methods of these events
         PARK("java.util.concurrent.locks.LockSupport"),
         SOCKET("java.net.", "java.nio.", "java.io.", "javax.net."),
         DRIVER("java.sql.", "javax.sql.", "org.postgresql.");
