@@ -16,6 +16,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.ToDoubleFunction;
@@ -40,6 +41,7 @@ public final class PoolMetrics implements MeterBinder, AutoCloseable {
     private final boolean isHikari;
     private final ReentrantLock recording = new ReentrantLock();
     private final Collection<Bound> bounds = new ConcurrentLinkedQueue<>();
+    private final AtomicBoolean isStarted = new AtomicBoolean();
     private volatile boolean closed;
 
     /** One registry that shows the pool. */
@@ -102,13 +104,13 @@ public final class PoolMetrics implements MeterBinder, AutoCloseable {
                         "usage",
                         "The time between borrowing a connection and returning it to the pool."),
                 timings(registry, "create_time", "creation", "The time it took to create a new connection."));
-        boolean isFirst = bounds.isEmpty();
         bounds.add(bound);
-        if (isFirst)
+        if (isStarted.compareAndSet(false, true)) {
             Thread.ofVirtual()
                     .name("nanopool-metrics")
                     .inheritInheritableThreadLocals(false)
                     .start(this::run);
+        }
     }
 
     private void bindOpenTelemetry(MeterRegistry registry) {
