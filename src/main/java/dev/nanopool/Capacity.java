@@ -12,9 +12,8 @@ final class Capacity {
     // withheld:    permits that the server refused (53300). They come back one by one.
     // aim:         what the pool wants; its target is the size, or 0 when the pool is suspended or closed.
     //
-    // filled:      the circulating permits that have an open connection. If there are too many permits, the others
-    // leave
-    //              first, so that the pool closes no sound connection for a permit without one.
+    // filled:      the circulating permits that have an open connection. The others leave first if there are too many,
+    //              so that the pool closes no sound connection for a permit without one.
     //
     // There is a surplus of connections while filled > target. A thread first claims one permit of it by
     // compare-and-set, and only then closes a connection, so exactly as many are closed as must be.

@@ -8,9 +8,8 @@ final class Clock {
     private static final long ASLEEP = -1;
     private static final long JUMP_MILLIS = 5_000;
 
-    // Reading the exact time costs more than the rest of a lease. While leases come and go more often than 10,000 times
-    // a
-    // second, the housekeeper writes the time here a hundred times a second. Otherwise the readers take the exact time.
+    // Reading the exact time costs more than the rest of a lease. While more than 10,000 leases begin in a second, the
+    // housekeeper writes the time here a hundred times a second. Otherwise the readers take the exact time.
     private volatile long coarseNanos = ASLEEP;
 
     private final AtomicLong wallOffsetMillis = new AtomicLong(Long.MIN_VALUE); // of the wall clock against this one

@@ -212,9 +212,8 @@ final class Connector {
 
         private Pending(@Nullable Credentials given) {
             // This is a platform thread, because TLS and SCRAM compute for milliseconds, and a virtual thread would
-            // keep
-            // callers off its carrier. A virtual thread that waits for the initialisation of a class would pin its
-            // carrier.
+            // keep callers off its carrier. A virtual thread that waits for the initialisation of a class would pin
+            // its carrier.
             this.thread = threads.platformThread("connect", () -> connect(attempt, given, result));
             // The driver looks for the socket factory here.
             thread.setContextClassLoader(Connector.class.getClassLoader());

@@ -35,8 +35,7 @@ final class Supply {
     private static final long WHILE_OTHERS_PROBE_NANOS = Duration.ofSeconds(1).toNanos(); // then a permit checks again
 
     // A thread without a connection holds a Permit object. An open connection carries its permit. A permit moves on
-    // only
-    // after its socket is closed, so there are never more sockets than permits.
+    // only after its socket is closed, so there are never more sockets than permits.
     private final PoolConfig config;
     private final Connector connector;
     private final LeaseQueue<PhysicalConnection> queue;
@@ -183,8 +182,7 @@ final class Supply {
         }
         if (toOpen.isEmpty()) return;
         // Only this thread and the threads that connect, which are platform threads, run the user's code. This thread
-        // may
-        // initialise a class. Virtual threads that wait for that class would pin all carriers.
+        // may initialise a class. Virtual threads that wait for that class would pin all carriers.
         try {
             Credentials credentials = openFirst(toOpen.removeFirst());
             openRest(toOpen, credentials);
@@ -623,8 +621,7 @@ final class Supply {
             } catch (InterruptedException e) {
                 throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
             } finally {
-                opening.decrementAndGet(); // before it counts as open, else other threads would think that there are
-                // enough
+                opening.decrementAndGet(); // before it counts as open, else others would find enough of them
                 if (outage.leaveProbing(permit) && outage.isOn()) endBackOff(); // another permit probes
             }
             admit(connection, permit);

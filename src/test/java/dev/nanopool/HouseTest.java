@@ -170,6 +170,13 @@ class HouseTest {
                         "dev/nanopool/queue/Waiter.nextUnfinished");
     }
 
+    // A reader sees the core of the pool on a few pages.
+    @Test
+    void leaseQueueMustStayShort() throws IOException {
+        assertThat(Files.readAllLines(Path.of("src/main/java/dev/nanopool/queue/LeaseQueue.java")))
+                .hasSizeLessThan(200);
+    }
+
     // A virtual thread that waits for a monitor holds its carrier before JDK 24.
     @Test
     void noMethodMustEnterAMonitor() {

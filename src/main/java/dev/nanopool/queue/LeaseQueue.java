@@ -19,16 +19,14 @@ public final class LeaseQueue<T> {
     public static final long NOT_WAITING = -1;
 
     // A permit is the right to hold one item. Each permit is in one place. It is idle in `items`, with a holder (a
-    // lease,
-    // an open in progress, a check of an idle item), or in a waiter together with the item that is its answer.
+    // lease, an open in progress, a check of an idle item), or in a waiter together with the item that is its answer.
     //
     // waiters: served oldest first, with one answer each. An item that meets an answered waiter goes to the next one. A
     //   caller that leaves without its item answers itself, or, if the item was faster, gives the item back.
     // wake-ups: a giving thread puts the item or the permit into `items`, THEN looks for waiters. A waiting thread
     //   joins the line, THEN looks for items. All four accesses are volatile, so at least one of two such threads sees
     //   the other.
-    // errors: an error that strikes after the item has its place must not reach the giver, which would give the item
-    //   twice.
+    // errors: an error that strikes after the item has its place must not reach the giver, else it gives it twice.
     private final Unfinished unfinished = new Unfinished();
     private final IdleItems<T> items = new IdleItems<>(unfinished);
     private final WaitingLine waiters;

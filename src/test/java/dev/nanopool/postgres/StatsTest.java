@@ -43,8 +43,7 @@ class StatsTest extends PoolTestBase {
     }
 
     // Callers that wait and work for milliseconds: the difference of two snapshots has each of them once, and nothing
-    // of
-    // the time before.
+    // of the time before.
     @Test
     void differenceOfTwoSnapshotsMustBeWhatCallersCounted() throws Exception {
         Pool pool = open(4);
