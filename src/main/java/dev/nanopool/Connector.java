@@ -3,6 +3,7 @@ package dev.nanopool;
 import dev.nanopool.Closing.Registration;
 import dev.nanopool.driver.PeekableSocket;
 import dev.nanopool.driver.PoolSocketFactory;
+import java.io.IOException;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
 import java.sql.SQLException;
@@ -401,10 +402,15 @@ final class Connector {
         return ServerVersion.from(oldest).getVersionNum() < ServerVersion.v9_0.getVersionNum();
     }
 
-    /** Closes the socket in two ways, because either of them may fail. Never blocks. */
+    /**
+     * Closes the socket in two ways, because either of them may fail. Throws if the first one fails, because the driver does
+     * nothing for a connection that it takes for closed. Never blocks.
+     */
     static void abort(BaseConnection connection, @Nullable PeekableSocket socket) throws SQLException {
         try {
-            PoolSocketFactory.close(socket);
+            if (socket != null) socket.close();
+        } catch (IOException e) {
+            throw new SQLException("closing the socket failed", Failures.CONNECTION_EXCEPTION, e);
         } finally {
             connection.abort(Runnable::run);
         }

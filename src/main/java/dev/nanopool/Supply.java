@@ -770,7 +770,11 @@ final class Supply {
             }
             return connection;
         } catch (SQLException | RuntimeException | Error e) {
-            opened.abort(); // no other thread knows of it
+            try {
+                opened.abort(); // no other thread knows of it
+            } catch (SQLException closing) {
+                e.addSuppressed(closing);
+            }
             throw e;
         }
     }
