@@ -91,7 +91,7 @@ class PatienceTest extends PoolTestBase {
         try (var log = Log.of(Level.INFO)) {
             FaultProxy proxy = proxy();
             Pool pool = open(config(proxy).size(SIZE).outagePatience(PATIENCE));
-            log.records().clear(); // the start
+            log.dropStart();
             List<Connection> held =
                     Stream.generate(() -> lease(pool)).limit(leased).toList();
             begin(proxy);

@@ -134,7 +134,7 @@ class TrustTest extends PoolTestBase {
             int version = Integer.parseInt(TestServer.query(direct, "SHOW server_version_num"));
             assumeTrue(version >= 170000 || !setting.equals("transaction_timeout"), "new in PostgreSQL 17");
             Pool pool = open(config().size(2).listener(listener).parameter(setting, "300ms"));
-            log.records().clear(); // the start
+            log.dropStart();
             if (sql.isEmpty()) {
                 Await.until("the server has ended them", () -> reasons.size() >= 2);
             } else {

@@ -45,6 +45,12 @@ public final class Log implements AutoCloseable {
         return records.stream().map(LogRecord::getMessage).toList();
     }
 
+    /** Waits for the line about the start of a pool, which another thread writes, and drops all lines until then. */
+    public void dropStart() throws Exception {
+        Await.until("the start is logged", () -> lines().stream().anyMatch(line -> line.contains(": started in ")));
+        records.clear();
+    }
+
     @Override
     public void close() {
         LOGGER.removeHandler(handler);
