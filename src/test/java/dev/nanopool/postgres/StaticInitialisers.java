@@ -24,7 +24,7 @@ import org.jspecify.annotations.Nullable;
  * class, and a line {@code done}.
  */
 public final class StaticInitialisers {
-    private static final Duration BOUND = Duration.ofSeconds(5);
+    private static final Duration BOUND = Duration.ofSeconds(20); // a thread without a carrier takes twice that time
 
     private static volatile String url = "";
     private static volatile String user = "";
@@ -35,7 +35,7 @@ public final class StaticInitialisers {
     private StaticInitialisers() {}
 
     private static PoolConfig.Builder config(int size) {
-        return PoolConfig.builder(url).tls(TlsMode.DISABLE).size(size).connectTimeout(Duration.ofSeconds(10));
+        return PoolConfig.builder(url).tls(TlsMode.DISABLE).size(size).connectTimeout(BOUND.multipliedBy(2));
     }
 
     /** The supplier and the listener belong to the class that is being initialised. */
@@ -160,7 +160,7 @@ public final class StaticInitialisers {
         }
         try (var stopwatch = Stopwatch.start()) {
             all.forEach(Thread::start);
-            boolean hasEnded = ended.await(60, TimeUnit.SECONDS);
+            boolean hasEnded = ended.await(100, TimeUnit.SECONDS);
             Throwable thrown = failure.get();
             System.out.println(name + " " + (hasEnded ? outcome(stopwatch, BOUND) : "hangs")
                     + (thrown == null ? "" : " " + thrown + " " + thrown.getCause()));
