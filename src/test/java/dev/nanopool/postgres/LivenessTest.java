@@ -110,13 +110,13 @@ class LivenessTest extends PoolTestBase {
         RESET_BY_THE_NETWORK {
             @Override
             void happen(Set<Integer> pids, FaultProxy proxy) throws Exception {
-                proxy.now(Fault.RST);
+                proxy.cut(Fault.RST);
             }
         },
         CLOSED_BY_THE_NETWORK {
             @Override
             void happen(Set<Integer> pids, FaultProxy proxy) throws Exception {
-                proxy.now(Fault.FIN);
+                proxy.cut(Fault.FIN);
             }
         },
         IDLE_SESSION_TIMEOUT {

@@ -69,7 +69,7 @@ class TrustTest extends PoolTestBase {
             Pool pool = open(config(proxy).size(SIZE).connectParallelism(4));
             for (int round = 0; round < ROUNDS / 2; round++) {
                 closeAll(leaseAll(pool));
-                proxy.now(cut == Cut.FIN ? Fault.FIN : Fault.RST);
+                proxy.cut(cut == Cut.FIN ? Fault.FIN : Fault.RST);
                 Stopwatch.pause(Duration.ofMillis(millis));
                 for (int i = 0; i < BORROWS; i++) {
                     try (Connection client = pool.client()) {
@@ -92,9 +92,8 @@ class TrustTest extends PoolTestBase {
             Pool pool = open(config(proxy).size(SIZE).connectParallelism(4));
             List<Connection> clients = leaseAll(pool);
             Connection first = clients.removeFirst();
-            closeAll(clients);
-            proxy.now(Fault.RST);
-            Stopwatch.pause(Duration.ofMillis(3)); // the network is not that fast
+            proxy.cut(Fault.RST);
+            closeAll(clients); // they are trusted, because a lease had them just now
             assertThatThrownBy(() -> TestServer.query(first, "SELECT 1")).isInstanceOf(SQLException.class);
             first.close();
             for (int i = 0; i < BORROWS; i++) {

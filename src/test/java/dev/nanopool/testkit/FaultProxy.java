@@ -14,8 +14,12 @@ import java.net.SocketException;
 import java.net.URI;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashSet;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
@@ -25,6 +29,9 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Predicate;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -36,6 +43,9 @@ public final class FaultProxy implements AutoCloseable {
     private static final int SSL_REQUEST = 80877103;
     private static final int CANCEL_REQUEST = 80877102;
     private static final byte[] READY = {'Z', 0, 0, 0, 5, 'I'}; // for a query, outside a transaction
+    // Of Linux's table of sockets: local address and port, remote address and port, the state.
+    private static final Pattern ESTABLISHED =
+            Pattern.compile(": \\p{XDigit}+:(\\p{XDigit}+) \\p{XDigit}+:(\\p{XDigit}+) 01 ");
     private static final Rule NO_RULE = new Rule(message -> false, Fault.SILENT);
 
     private final URI target;
@@ -227,6 +237,30 @@ public final class FaultProxy implements AutoCloseable {
                 if (!link.client.isClosed()) throw e; // else it has ended by itself meanwhile
             }
         }
+    }
+
+    /**
+     * Cuts all of today's connections, with {@link Fault#FIN} or {@link Fault#RST}, and waits until the kernel has told
+     * the clients. A busy machine delivers a cut to itself many milliseconds late. Only Linux shows it.
+     */
+    public void cut(Fault fault) throws Exception {
+        Set<Integer> ports = links.stream().map(link -> link.client.getPort()).collect(Collectors.toSet());
+        now(fault);
+        Await.until("the clients are told", () -> Collections.disjoint(establishedPorts(), ports));
+    }
+
+    private Set<Integer> establishedPorts() throws IOException {
+        Set<Integer> ports = new HashSet<>();
+        for (String table : new String[] {"/proc/net/tcp", "/proc/net/tcp6"}) {
+            Path path = Path.of(table);
+            if (!Files.exists(path)) continue;
+            Matcher established = ESTABLISHED.matcher(Files.readString(path));
+            while (established.find()) {
+                int remotePort = Integer.parseInt(established.group(2), 16);
+                if (remotePort == server.getLocalPort()) ports.add(Integer.parseInt(established.group(1), 16));
+            }
+        }
+        return ports;
     }
 
     /** The server's side of today's connections ends, and the clients are not told. */
