@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * Thread-safe, never blocks.
  */
 final class Checks {
-    private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // a shorter idle time is trusted
+    private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // a later sign of life is trusted
     private static final long VALIDATE_AFTER_NANOS =
             Duration.ofSeconds(30).toNanos(); // a longer idle time is validated
     private static final long SECOND_NANOS = Duration.ofSeconds(1).toNanos();
@@ -88,9 +88,9 @@ final class Checks {
 
     /** Whether the caller can lend an idle connection, which it has in its hand, without a check. */
     boolean isTrusted(PhysicalConnection connection) {
-        long idleNanos = connection.idleNanos();
-        return clock.coarseNanos() - idleNanos < TRUSTED_NANOS
-                && !suspicion.distrusts(idleNanos)
+        long aliveNanos = connection.aliveNanos();
+        return clock.coarseNanos() - aliveNanos < TRUSTED_NANOS
+                && !suspicion.distrusts(aliveNanos)
                 && !suspicion.covers(connection);
     }
 
@@ -124,7 +124,10 @@ final class Checks {
                 && (clock.coarseNanos() - connection.idleNanos() > VALIDATE_AFTER_NANOS
                         || suspicion.covers(connection));
         int known = mustBeAsked ? Fact.SUSPECT.bit() : 0;
-        return known | connection.session().facts() | peeked(connection.session());
+        long now = Clock.nanoTime(); // THEN look
+        int facts = known | connection.session().facts() | peeked(connection.session());
+        if (facts == 0) connection.seenAlive(now);
+        return facts;
     }
 
     private static int peeked(Session session) {

@@ -18,6 +18,11 @@ final class Clock {
         return System.nanoTime() - START_NANOS;
     }
 
+    /** A time of {@link System#nanoTime} in this time. */
+    static long since(long systemNanos) {
+        return systemNanos - START_NANOS;
+    }
+
     /** The time to within 10 ms, if nothing delays the housekeeper. */
     long coarseNanos() {
         long now = coarseNanos;

@@ -19,8 +19,8 @@ final class PhysicalConnection {
     // life: a State, or the Lease in the state LEASED. Only the thread that has the connection in its hand leaves IDLE.
     //   Only the task of the pool leaves SERVICED and CLOSING. Several threads may try to end a lease (its client, a
     //   leak, a cut), and the compare-and-set in leasedToIdle decides which of them does.
-    // ledger, idleNanos, answeredNanos: the thread that has the connection in its hand, or its task, writes them. All
-    //   threads read them, perhaps a moment late.
+    // ledger, idleNanos, answeredNanos, aliveNanos: the thread that has the connection in its hand, or its task, writes
+    //   them. All threads read them, perhaps a moment late.
     // retired: any thread sets it, and no thread clears it.
     // abandoned: the thread that lost hold of the connection sets it, and the housekeeper clears it.
     // closeReason, leaving: the thread that has the connection in its hand writes them before CLOSING.
@@ -55,6 +55,7 @@ final class PhysicalConnection {
     private Object life = State.OPENING;
     private long idleNanos;
     private long answeredNanos;
+    private long aliveNanos;
     private volatile boolean retired;
     /**
      * A thread sets this when it cannot go on with the connection in its hand, and the housekeeper recovers the connection. A
@@ -79,6 +80,7 @@ final class PhysicalConnection {
         this.openedNanos = nowNanos;
         this.idleNanos = nowNanos;
         this.answeredNanos = nowNanos;
+        this.aliveNanos = nowNanos;
         this.expiresNanos =
                 nowNanos + jittered(maxLifetime, ThreadLocalRandom.current().nextDouble());
         this.generation = generation;
@@ -221,6 +223,17 @@ final class PhysicalConnection {
     /** Records when the lease ended that has just ended. */
     void usedUntil(long nowNanos) {
         idleNanos = nowNanos;
+        aliveNanos = Math.max(aliveNanos, session.heardNanos(nowNanos));
+    }
+
+    /** When the pool last knew that the connection was alive, because the server said something or the socket was checked. */
+    long aliveNanos() {
+        return aliveNanos;
+    }
+
+    /** Records that a check of the socket, which began at that time, found it alive. */
+    void seenAlive(long nowNanos) {
+        aliveNanos = nowNanos;
     }
 
     /** When the server last answered a question of the pool. */
@@ -232,6 +245,7 @@ final class PhysicalConnection {
     void answered(long nowNanos) {
         answeredNanos = nowNanos;
         idleNanos = nowNanos;
+        aliveNanos = nowNanos;
     }
 
     long openedNanos() {

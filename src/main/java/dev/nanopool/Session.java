@@ -132,6 +132,11 @@ final class Session {
         return socket != null;
     }
 
+    /** When the server last said something. A socket of the user's own factory does not tell, so a lease counts as that. */
+    long heardNanos(long leaseEndedNanos) {
+        return socket == null ? leaseEndedNanos : Clock.since(socket.heardNanos());
+    }
+
     /** Asks the server, in one round trip, whether it is there, and whether it takes writes if the role demands that. */
     void validate(ServerRole role) throws SQLException {
         try (Statement statement = connection.createStatement()) {

@@ -21,9 +21,9 @@ final class Suspicion {
         return connection.answeredNanos() < sinceNanos;
     }
 
-    /** Whether a connection that has been idle since that time may be dead, so that the pool checks its socket. */
-    boolean distrusts(long idleNanos) {
-        return idleNanos <= distrustedNanos;
+    /** Whether a connection that was last known to be alive at that time may be dead, so that the pool checks its socket. */
+    boolean distrusts(long aliveNanos) {
+        return aliveNanos <= distrustedNanos;
     }
 
     /** Distrusts all idle connections, because one was lost. The pool checks each of them before it lends it. */

@@ -13,6 +13,7 @@ import java.util.function.Consumer;
 public final class TestAccess {
     private static final VarHandle IDLE_NANOS = field("idleNanos");
     private static final VarHandle ANSWERED_NANOS = field("answeredNanos");
+    private static final VarHandle ALIVE_NANOS = field("aliveNanos");
 
     private TestAccess() {}
 
@@ -49,7 +50,7 @@ public final class TestAccess {
     public static Consumer<Duration> aging(Connection client) throws SQLException {
         PhysicalConnection connection = ((ClientConnection) client).connection();
         return time -> {
-            for (VarHandle field : List.of(IDLE_NANOS, ANSWERED_NANOS)) {
+            for (VarHandle field : List.of(IDLE_NANOS, ANSWERED_NANOS, ALIVE_NANOS)) {
                 field.setVolatile(connection, (long) field.getVolatile(connection) - time.toNanos());
             }
         };

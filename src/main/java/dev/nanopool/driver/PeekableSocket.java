@@ -66,6 +66,7 @@ public final class PeekableSocket extends Socket {
     private boolean isAtEnd; // the last read that did not wait found the end of the stream
     private boolean isAnswering = true; // something was read since the last write; else a read can only wait
     private volatile boolean reading; // a thread is in a read
+    private long heardNanos; // when a read last received something
 
     /** What a check of an idle connection shows. */
     public enum Peek {
@@ -127,6 +128,15 @@ public final class PeekableSocket extends Socket {
         } catch (IOException e) {
             return Peek.GONE; // closed or reset
         }
+    }
+
+    /**
+     * Returns when a read last received something.
+     *
+     * @return a time of {@link System#nanoTime}, perhaps a moment old on another thread than the reading one
+     */
+    public long heardNanos() {
+        return heardNanos;
     }
 
     /** Reads what has arrived. Does not wait. */
@@ -253,13 +263,9 @@ public final class PeekableSocket extends Socket {
             if (unread.hasRemaining()) return takeUnread(bytes, offset, length);
             reading = true;
             try {
-                if (!waitsInSelector()) {
-                    block();
-                    return in.read(bytes, offset, length);
-                }
-                boolean isBuffered = length < BUFFERED_BYTES;
-                int count = isBuffered ? receive(null) : receive(ByteBuffer.wrap(bytes, offset, length));
-                return isBuffered && count > 0 ? takeUnread(bytes, offset, length) : count;
+                int count = waitsInSelector() ? receive(bytes, offset, length) : receiveBlocking(bytes, offset, length);
+                if (count > 0) heardNanos = System.nanoTime();
+                return count;
             } finally {
                 reading = false;
             }
@@ -269,6 +275,17 @@ public final class PeekableSocket extends Socket {
             int count = Math.min(length, unread.remaining());
             unread.get(bytes, offset, count);
             return count;
+        }
+
+        private int receiveBlocking(byte[] bytes, int offset, int length) throws IOException {
+            block();
+            return in.read(bytes, offset, length);
+        }
+
+        private int receive(byte[] bytes, int offset, int length) throws IOException {
+            boolean isBuffered = length < BUFFERED_BYTES;
+            int count = isBuffered ? receive(null) : receive(ByteBuffer.wrap(bytes, offset, length));
+            return isBuffered && count > 0 ? takeUnread(bytes, offset, length) : count;
         }
 
         /** Waits for the next bytes. Null: they go into {@code unread}. */

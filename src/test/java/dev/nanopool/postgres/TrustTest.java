@@ -22,6 +22,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.logging.Level;
 import java.util.logging.LogRecord;
 import org.junit.jupiter.api.Test;
@@ -80,6 +81,49 @@ class TrustTest extends PoolTestBase {
                 }
                 awaitBalance(pool);
                 Await.until("the pool is full", () -> pool.stats().idle() == SIZE);
+            }
+        }
+    }
+
+    /** What its lease does with a connection that dies meanwhile. */
+    enum Last {
+        NOTHING,
+        A_STATEMENT_BEFORE,
+        MANY_SHORT_LEASES
+    }
+
+    // The end of a lease proves nothing. Only what the server has said does.
+    @ParameterizedTest
+    @EnumSource
+    void connectionThatDiedWhileLeasedMustNotBeLent(Last last) throws Exception {
+        for (Cut cut : Cut.values()) {
+            for (int millis : new int[] {30, 150}) {
+                FaultProxy proxy = proxy();
+                Pool pool = open(config(proxy).size(SIZE).connectParallelism(4));
+                List<Connection> clients = leaseAll(pool);
+                if (last == Last.A_STATEMENT_BEFORE) {
+                    for (Connection client : clients) TestServer.query(client, "SELECT 1");
+                }
+                var isOver = new AtomicBoolean();
+                Thread cycling = threads.start(() -> {
+                    while (last == Last.MANY_SHORT_LEASES && !isOver.get()) {
+                        closeAll(clients);
+                        for (int i = 0; i < SIZE; i++) clients.set(i, pool.client());
+                    }
+                });
+                proxy.cut(cut == Cut.FIN ? Fault.FIN : Fault.RST);
+                Stopwatch.pause(Duration.ofMillis(millis));
+                isOver.set(true);
+                cycling.join();
+                closeAll(clients);
+                for (int i = 0; i < BORROWS; i++) {
+                    try (Connection client = pool.client()) {
+                        assertThat(TestServer.query(client, "SELECT 1"))
+                                .as("%s, %d ms, borrow %d", cut, millis, i)
+                                .isEqualTo("1");
+                    }
+                }
+                pool.close();
             }
         }
     }
