@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * Thread-safe, never blocks.
  */
 final class Checks {
-    private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // a later sign of life is trusted
+    private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // so old may a trusted sign of life be
     private static final long VALIDATE_AFTER_NANOS =
             Duration.ofSeconds(30).toNanos(); // a longer idle time is validated
     private static final long SECOND_NANOS = Duration.ofSeconds(1).toNanos();
