@@ -88,10 +88,12 @@ final class Checks {
 
     /** Whether the caller can lend an idle connection, which it has in its hand, without a check. */
     boolean isTrusted(PhysicalConnection connection) {
-        long aliveNanos = connection.aliveNanos();
-        return clock.coarseNanos() - aliveNanos < TRUSTED_NANOS
-                && !suspicion.distrusts(aliveNanos)
+        return (isRecent(connection.aliveNanos()) || isRecent(connection.heardNanos()))
                 && !suspicion.covers(connection);
+    }
+
+    private boolean isRecent(long aliveNanos) {
+        return clock.coarseNanos() - aliveNanos < TRUSTED_NANOS && !suspicion.distrusts(aliveNanos);
     }
 
     /** Checks a connection that is about to be lent, unless it is trusted. Null if it was discarded or is being validated. */

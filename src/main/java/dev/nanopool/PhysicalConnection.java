@@ -223,11 +223,16 @@ final class PhysicalConnection {
     /** Records when the lease ended that has just ended. */
     void usedUntil(long nowNanos) {
         idleNanos = nowNanos;
-        aliveNanos = Math.max(aliveNanos, session.heardNanos(nowNanos));
     }
 
-    /** When the pool last knew that the connection was alive, because the server said something or the socket was checked. */
+    /** When the pool last knew that the connection was alive. The server may have said something since then. */
     long aliveNanos() {
+        return aliveNanos;
+    }
+
+    /** The same, with what the server has said since then. */
+    long heardNanos() {
+        aliveNanos = Math.max(aliveNanos, session.heardNanos(idleNanos));
         return aliveNanos;
     }
 

@@ -132,9 +132,9 @@ final class Session {
         return socket != null;
     }
 
-    /** When the server last said something. A socket of the user's own factory does not tell, so a lease counts as that. */
-    long heardNanos(long leaseEndedNanos) {
-        return socket == null ? leaseEndedNanos : Clock.since(socket.heardNanos());
+    /** When the server last said something. A socket of the user's own factory does not tell, so the end of a lease counts as that. */
+    long heardNanos(long idleNanos) {
+        return socket == null ? idleNanos : Clock.since(socket.heardNanos());
     }
 
     /** Asks the server, in one round trip, whether it is there, and whether it takes writes if the role demands that. */
