@@ -1,5 +1,6 @@
 package dev.nanopool;
 
+import dev.nanopool.driver.PeekableSocket;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.sql.Connection;
@@ -11,16 +12,18 @@ import java.util.function.Consumer;
 
 /** The one door through which tests of other packages see what is package-private. */
 public final class TestAccess {
-    private static final VarHandle IDLE_NANOS = field("idleNanos");
-    private static final VarHandle ANSWERED_NANOS = field("answeredNanos");
-    private static final VarHandle ALIVE_NANOS = field("aliveNanos");
+    private static final List<VarHandle> TIMES = List.of(
+            field(PhysicalConnection.class, "idleNanos", long.class),
+            field(PhysicalConnection.class, "answeredNanos", long.class),
+            field(PhysicalConnection.class, "aliveNanos", long.class));
+    private static final VarHandle SOCKET = field(Session.class, "socket", PeekableSocket.class);
+    private static final VarHandle HEARD_NANOS = field(PeekableSocket.class, "heardNanos", long.class);
 
     private TestAccess() {}
 
-    private static VarHandle field(String name) {
+    private static VarHandle field(Class<?> owner, String name, Class<?> type) {
         try {
-            return MethodHandles.privateLookupIn(PhysicalConnection.class, MethodHandles.lookup())
-                    .findVarHandle(PhysicalConnection.class, name, long.class);
+            return MethodHandles.privateLookupIn(owner, MethodHandles.lookup()).findVarHandle(owner, name, type);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
         }
@@ -50,10 +53,13 @@ public final class TestAccess {
     public static Consumer<Duration> aging(Connection client) throws SQLException {
         PhysicalConnection connection = ((ClientConnection) client).connection();
         return time -> {
-            for (VarHandle field : List.of(IDLE_NANOS, ANSWERED_NANOS, ALIVE_NANOS)) {
-                field.setVolatile(connection, (long) field.getVolatile(connection) - time.toNanos());
-            }
+            for (VarHandle field : TIMES) age(field, connection, time);
+            age(HEARD_NANOS, SOCKET.getVolatile(connection.session()), time);
         };
+    }
+
+    private static void age(VarHandle field, Object of, Duration time) {
+        field.setVolatile(of, (long) field.getVolatile(of) - time.toNanos());
     }
 
     /** Whether a thread uses that client. */
