@@ -70,7 +70,7 @@ class PinningTest extends PoolTestBase {
         assertThat(events)
                 .filteredOn(event -> event.getStartTime().isAfter(warm)
                         && event.getStartTime().isBefore(end))
-                .isEmpty();
+                .allMatch(PinningTest::isOfAClass); // a busy machine comes to some code only now
         System.getLogger("dev.nanopool.test")
                 .log(
                         System.Logger.Level.INFO,
@@ -86,22 +86,27 @@ class PinningTest extends PoolTestBase {
                 .toList();
     }
 
-    /**
-     * Whether the pool's code has parked so, and not because a class was being loaded or initialised. It has no monitor of
-     * its own, so a monitor for which one of its methods waits itself, and no method that it calls, is that of a class.
-     */
+    /** Whether the pool's code has parked so, and not because of a class. */
     private static boolean isOfThePool(RecordedEvent event) {
+        return !isOfAClass(event)
+                && event.getStackTrace() != null
+                && event.getStackTrace().getFrames().stream().anyMatch(PinningTest::isOfThePool);
+    }
+
+    /**
+     * Whether a class was being loaded or initialised. The pool has no monitor of its own, so a monitor for which one of its
+     * methods waits itself, and no method that it calls, is that of a class.
+     */
+    private static boolean isOfAClass(RecordedEvent event) {
         List<RecordedFrame> frames = event.getStackTrace() == null
                 ? List.of()
                 : event.getStackTrace().getFrames();
-        boolean isOfAClass = text(event, "blockingOperation").equals("Contended monitor enter")
+        boolean isMonitorOfAClass = text(event, "blockingOperation").equals("Contended monitor enter")
                 && !frames.isEmpty()
                 && isOfThePool(frames.getFirst());
-        boolean initialises = text(event, "pinnedReason").contains("initialization") || isOfAClass;
-        return !initialises
-                && frames.stream()
-                        .noneMatch(frame -> frame.getMethod().getName().matches("<clinit>|loadClass"))
-                && frames.stream().anyMatch(PinningTest::isOfThePool);
+        return text(event, "pinnedReason").contains("initialization")
+                || isMonitorOfAClass
+                || frames.stream().anyMatch(frame -> frame.getMethod().getName().matches("<clinit>|loadClass"));
     }
 
     /** Empty before Java 24. */
