@@ -70,7 +70,7 @@ class PinningTest extends PoolTestBase {
         assertThat(events)
                 .filteredOn(event -> event.getStartTime().isAfter(warm)
                         && event.getStartTime().isBefore(end))
-                .allMatch(PinningTest::isOfAClass); // a busy machine comes to some code only now
+                .allMatch(PinningTest::isOfAClassOrTheDriver); // a busy machine comes to some code only now
         System.getLogger("dev.nanopool.test")
                 .log(
                         System.Logger.Level.INFO,
@@ -88,22 +88,22 @@ class PinningTest extends PoolTestBase {
 
     /** Whether the pool's code has parked so, and not because of a class. */
     private static boolean isOfThePool(RecordedEvent event) {
-        return !isOfAClass(event)
+        return !isOfAClassOrTheDriver(event)
                 && event.getStackTrace() != null
                 && event.getStackTrace().getFrames().stream().anyMatch(PinningTest::isOfThePool);
     }
 
     /**
-     * Whether a class was being loaded or initialised. The pool has no monitor of its own, so a monitor for which one of its
-     * methods waits itself, and no method that it calls, is that of a class.
+     * Whether a class was being loaded or initialised, or the driver waited for a monitor of its own. The pool has none, so a
+     * monitor for which one of its methods waits itself, and no method that it calls, is that of a class.
      */
-    private static boolean isOfAClass(RecordedEvent event) {
+    private static boolean isOfAClassOrTheDriver(RecordedEvent event) {
         List<RecordedFrame> frames = event.getStackTrace() == null
                 ? List.of()
                 : event.getStackTrace().getFrames();
         boolean isMonitorOfAClass = text(event, "blockingOperation").equals("Contended monitor enter")
                 && !frames.isEmpty()
-                && isOfThePool(frames.getFirst());
+                && (isOfThePool(frames.getFirst()) || isOfTheDriver(frames.getFirst()));
         return text(event, "pinnedReason").contains("initialization")
                 || isMonitorOfAClass
                 || frames.stream().anyMatch(frame -> frame.getMethod().getName().matches("<clinit>|loadClass"));
@@ -116,6 +116,10 @@ class PinningTest extends PoolTestBase {
 
     private static boolean isOfThePool(RecordedFrame frame) {
         return frame.getMethod().getType().getName().matches("dev\\.nanopool\\.(driver\\.)?[A-Z].*");
+    }
+
+    private static boolean isOfTheDriver(RecordedFrame frame) {
+        return frame.getMethod().getType().getName().startsWith("org.postgresql.");
     }
 
     private void doEverything() throws Exception {
