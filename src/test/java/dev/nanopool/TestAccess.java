@@ -12,10 +12,11 @@ import java.util.function.Consumer;
 
 /** The one door through which tests of other packages see what is package-private. */
 public final class TestAccess {
+    private static final VarHandle ALIVE_NANOS = field(PhysicalConnection.class, "aliveNanos", long.class);
     private static final List<VarHandle> TIMES = List.of(
             field(PhysicalConnection.class, "idleNanos", long.class),
             field(PhysicalConnection.class, "answeredNanos", long.class),
-            field(PhysicalConnection.class, "aliveNanos", long.class));
+            ALIVE_NANOS);
     private static final VarHandle SOCKET = field(Session.class, "socket", PeekableSocket.class);
     private static final VarHandle HEARD_NANOS = field(PeekableSocket.class, "heardNanos", long.class);
 
@@ -56,6 +57,11 @@ public final class TestAccess {
             for (VarHandle field : TIMES) age(field, connection, time);
             age(HEARD_NANOS, SOCKET.getVolatile(connection.session()), time);
         };
+    }
+
+    /** Makes the connection of that client look as if the server had said something just now. */
+    public static void hear(Connection client) throws SQLException {
+        ALIVE_NANOS.setVolatile(((ClientConnection) client).connection(), Clock.nanoTime());
     }
 
     private static void age(VarHandle field, Object of, Duration time) {

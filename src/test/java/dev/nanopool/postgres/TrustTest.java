@@ -137,7 +137,8 @@ class TrustTest extends PoolTestBase {
             List<Connection> clients = leaseAll(pool);
             Connection first = clients.removeFirst();
             proxy.cut(Fault.RST);
-            closeAll(clients); // they are trusted, because a lease had them just now
+            for (Connection client : clients) TestAccess.hear(client); // only the loss ends the trust in them
+            closeAll(clients);
             assertThatThrownBy(() -> TestServer.query(first, "SELECT 1")).isInstanceOf(SQLException.class);
             first.close();
             for (int i = 0; i < BORROWS; i++) {
