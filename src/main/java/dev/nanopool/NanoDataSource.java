@@ -78,9 +78,10 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * Leases a connection, as {@link Pool#client()} does. The first call starts the pool. The caller gives the connection back
      * by closing the client.
      *
-     * <p>Waits up to {@code connectionTimeout} for a connection. The call that starts the pool blocks as
-     * {@link Pool#create(PoolConfig)} does. Callers that come meanwhile wait for that start, {@code connectionTimeout} at most,
-     * and share its failure. An interrupt ends the waiting.
+     * <p>Waits up to {@code connectionTimeout} for a connection. The call that starts the pool blocks until the first connection
+     * is usable, {@code connectTimeout} at most. The pool opens the others in the background. Callers that come before the
+     * first connection is usable wait for it, {@code connectionTimeout} at most, and share its failure. An interrupt ends the
+     * waiting.
      *
      * @return the client, in auto-commit mode if {@code autoCommit} is true
      * @throws PoolExhaustedException if no connection became free in time, or the pool refused the caller; SQLState 08001
@@ -144,7 +145,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
             PoolConfig config = config();
             if (!hasWarned) config.warnOfIgnored();
             hasWarned = true;
-            Pool started = Pool.create(config);
+            Pool started = Pool.createForFirstCaller(config);
             pool = started;
             return started;
         } catch (SQLException e) {

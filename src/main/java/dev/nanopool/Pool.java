@@ -110,16 +110,23 @@ public final class Pool implements AutoCloseable {
      */
     public static Pool create(PoolConfig config) throws SQLException {
         Pool pool = new Pool(config);
-        pool.start();
+        pool.start(true);
         return pool;
     }
 
-    private void start() throws SQLException {
+    /** As {@link #create(PoolConfig)}, but blocks only until the first connection is usable. The others follow by themselves. */
+    static Pool createForFirstCaller(PoolConfig config) throws SQLException {
+        Pool pool = new Pool(config);
+        pool.start(false);
+        return pool;
+    }
+
+    private void start(boolean awaitsAll) throws SQLException {
         boolean started = false;
         long startNanos = Clock.nanoTime();
         housekeeper.start();
         try {
-            supply.start(leases);
+            supply.start(leases, awaitsAll);
             shutdown.started();
             if (config.jmx) register();
             Event.Started event = startedIn(Duration.ofNanos(Clock.nanoTime() - startNanos));

@@ -168,12 +168,14 @@ final class Supply {
 
     /**
      * Opens {@code minIdle} connections. The first attempt runs alone, because if it fails, so would the others. Then all
-     * others follow, {@code connectParallelism} at a time. Blocks until all are open or one has failed. If the server is full,
-     * the pool starts with the connections that it has.
+     * others follow, {@code connectParallelism} at a time. If the server is full, the pool starts with the connections that it
+     * has.
      *
+     * @param awaitsAll whether to block until all are open or one has failed; else the first one decides, and the others open
+     *     as in a running pool, unless only the calling thread can get the credentials
      * @throws SQLException the first failure
      */
-    void start(Lender<PhysicalConnection> lends) throws SQLException, InterruptedException {
+    void start(Lender<PhysicalConnection> lends, boolean awaitsAll) throws SQLException, InterruptedException {
         lender = lends;
         List<Permit> toOpen = new ArrayList<>();
         for (int i = 0; i < config.size && capacity.add(); i++) {
@@ -185,7 +187,8 @@ final class Supply {
         // may initialise a class. Virtual threads that wait for that class would pin all carriers.
         try {
             Credentials credentials = openFirst(toOpen.removeFirst());
-            openRest(toOpen, credentials);
+            if (awaitsAll || credentials != null) openRest(toOpen, credentials);
+            else while (!toOpen.isEmpty()) startFilling(toOpen.removeFirst(), Need.IF_WANTED);
         } finally {
             for (Permit permit : toOpen) release(permit);
         }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.nanopool.NanoDataSource;
 import dev.nanopool.Pool;
+import dev.nanopool.PoolHealth;
 import dev.nanopool.TlsMode;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.PoolTestBase;
@@ -101,7 +102,7 @@ class NanoDataSourceTest extends PoolTestBase {
         assertThat(dataSource.toString()).contains("not started");
         assertThat(sessions(dataSource)).isZero();
         assertThat(query(dataSource, "SELECT 1 + 2")).isEqualTo("3");
-        assertThat(sessions(dataSource)).isEqualTo(2);
+        Await.until("all are open", () -> sessions(dataSource) == 2);
         awaitBalance(dataSource.unwrap(Pool.class));
     }
 
@@ -117,8 +118,44 @@ class NanoDataSourceTest extends PoolTestBase {
         }
         threads.join();
         assertThat(pools).hasSize(1);
-        assertThat(dataSource.unwrap(Pool.class).stats().opened()).isEqualTo(2);
-        awaitBalance(dataSource.unwrap(Pool.class));
+        Pool pool = dataSource.unwrap(Pool.class);
+        Await.until("all are open", () -> pool.stats().opened() == 2);
+        awaitBalance(pool);
+    }
+
+    /** The SQL of a set-up that the first session of the pool passes, while each later one does something. */
+    private static String unlessFirst(NanoDataSource dataSource, String what) {
+        return "DO $$ BEGIN IF (SELECT count(*) FROM pg_stat_activity WHERE application_name = '"
+                + dataSource.getPoolName() + "') > 1 THEN " + what + "; END IF; END $$";
+    }
+
+    @Test
+    void firstCallerMustNotWaitForTheLastConnection() throws Exception {
+        NanoDataSource dataSource = dataSource();
+        dataSource.setMaximumPoolSize(4);
+        dataSource.setConnectionInitSql(unlessFirst(dataSource, "PERFORM pg_advisory_xact_lock(2020)"));
+        try (Connection gate = TestServer.direct()) {
+            TestServer.query(gate, "SELECT pg_advisory_lock(2020)");
+            assertThat(query(dataSource, "SELECT 1")).isEqualTo("1");
+            Pool pool = dataSource.unwrap(Pool.class);
+            assertThat(pool.stats().opened()).isEqualTo(1);
+            Await.until("the others are under way", () -> pool.stats().opening() == 3);
+            TestServer.query(gate, "SELECT pg_advisory_unlock(2020)");
+            Await.until("the others follow", () -> pool.stats().opened() == 4);
+            awaitBalance(pool);
+        }
+    }
+
+    // The start fails only for the first connection. The others fail as in a running pool, which tries them again.
+    @Test
+    void laterConnectionMustFailAsInARunningPool() throws Exception {
+        NanoDataSource dataSource = dataSource();
+        dataSource.setConnectionInitSql(unlessFirst(dataSource, "RAISE 'no second session'"));
+        assertThat(query(dataSource, "SELECT 1")).isEqualTo("1");
+        Pool pool = dataSource.unwrap(Pool.class);
+        Await.until("an attempt has failed", () -> pool.health().status() == PoolHealth.Status.DEGRADED);
+        assertThat(query(dataSource, "SELECT 2")).isEqualTo("2");
+        assertThat(pool.stats().opened()).isEqualTo(1);
     }
 
     // A start that failed leaves everything as it was. Properties may still be changed, and the next call tries again.
