@@ -416,16 +416,22 @@ final class Connector {
         }
     }
 
-    /** Logs in. Begins again with the first host if the pool gave a host up just when it accepted the driver. */
+    /**
+     * Logs in. Begins again with the first host if the pool gave a host up just when it accepted the driver. Begins again once if
+     * all hosts failed and the pool gave one of them up, because that host may only have been slow.
+     */
     private BaseConnection login(PoolSocketFactory.Attempt attempt, Properties login, Credentials credentials)
             throws SQLException {
+        boolean isSecondChance = false;
         while (true) {
             try {
                 BaseConnection connection = loginTwice(attempt, login, credentials);
                 if (attempt.loggedIn()) return connection;
                 connection.abort(Runnable::run);
             } catch (SQLException e) {
-                if (!attempt.isHostGivenUp() || attempt.leftNanos() <= 0) throw e;
+                boolean isSlowHost = attempt.hasGivenUpHost() && !isSecondChance;
+                if (attempt.leftNanos() <= 0 || (!attempt.isHostGivenUp() && !isSlowHost)) throw e;
+                isSecondChance |= !attempt.isHostGivenUp();
             }
             attempt.beginAgain();
         }

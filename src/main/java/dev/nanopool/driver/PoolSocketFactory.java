@@ -40,6 +40,7 @@ public final class PoolSocketFactory extends SocketFactory {
         private final AtomicInteger sockets = new AtomicInteger();
         private final CompletableFuture<@Nullable Void> begun = new CompletableFuture<>();
         private final AtomicReference<@Nullable Object> latest = new AtomicReference<>(); // a Turn, or CUT
+        private volatile boolean hasGivenUp; // a host, since the driver began with the first one
 
         /** A host's turn, with its socket, the end of its share of the time, and whether the pool closed the socket then. */
         private record Turn(PeekableSocket socket, long endsNanos, boolean isGivenUp) {}
@@ -120,8 +121,9 @@ public final class PoolSocketFactory extends SocketFactory {
         public void giveUpHost() {
             Object now = latest.get();
             if (!(now instanceof Turn turn) || turn.endsNanos - System.nanoTime() > 0) return;
-            if (latest.compareAndSet(now, new Turn(turn.socket, System.nanoTime() + LOOK_NANOS, true)))
-                close(turn.socket);
+            if (!latest.compareAndSet(now, new Turn(turn.socket, System.nanoTime() + LOOK_NANOS, true))) return;
+            hasGivenUp = true;
+            close(turn.socket);
         }
 
         /**
@@ -134,9 +136,19 @@ public final class PoolSocketFactory extends SocketFactory {
             return latest.get() instanceof Turn turn && turn.isGivenUp;
         }
 
+        /**
+         * Returns whether the pool gave a host up since the driver began with the first one. That host may be slow and not dead.
+         *
+         * @return false after {@link #beginAgain}
+         */
+        public boolean hasGivenUpHost() {
+            return hasGivenUp;
+        }
+
         /** Begins again with the first host. All hosts share the time that is left. */
         public void beginAgain() {
             sockets.set(0);
+            hasGivenUp = false;
         }
 
         /** Closes the attempt's socket, and every socket that it makes later. Never blocks. */

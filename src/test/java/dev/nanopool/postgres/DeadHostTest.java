@@ -18,11 +18,13 @@ import java.sql.Connection;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -128,6 +130,17 @@ class DeadHostTest extends PoolTestBase {
             assertThat(stopwatch.elapsed()).isLessThan(stopwatch.allowing(BOUND));
             assertThat(pool.stats().idle()).isEqualTo(2);
         }
+    }
+
+    // A host that answers late once gets a second chance if no other host lives.
+    @Test
+    void slowHostMustGetASecondChance() throws Exception {
+        List<FaultProxy> hosts = hosts(2);
+        var isFirst = new AtomicBoolean(true);
+        hosts.get(0).at(message -> message.isPassword() && isFirst.getAndSet(false), Fault.SILENT);
+        kill(hosts.get(1), Death.REFUSES);
+        assertServed(open(config(hosts).size(1)));
+        assertThat(isFirst).isFalse();
     }
 
     static Stream<Arguments> inARole() {
