@@ -2,7 +2,6 @@ package dev.nanopool;
 
 import dev.nanopool.Fate.Fact;
 import dev.nanopool.queue.StackReserve;
-import dev.nanopool.sql.Change;
 import java.sql.SQLException;
 import java.sql.SQLTimeoutException;
 import java.time.Duration;
@@ -205,7 +204,7 @@ final class Checks {
         boolean decided = false;
         try {
             if (state == PhysicalConnection.State.SERVICED) connection.servicedToIdle();
-            connection.session().state().changed(Change.UNWRAPPED);
+            connection.session().state().anything();
             decide(connection, connection.session().facts() | standing(connection) | Fact.CHANGED.bit(), null);
             decided = true;
         } finally {

@@ -641,13 +641,14 @@ final class ClientConnection extends ForwardingConnection implements Client {
     @Override
     public void setPrepareThreshold(int threshold) {
         changingDriver();
+        if (threshold != 0) preparing();
         super.setPrepareThreshold(threshold);
     }
 
     @Override
     public void setDefaultFetchSize(int fetchSize) throws SQLException {
         changing(Change.DRIVER);
-        super.setDefaultFetchSize(fetchSize);
+        if (fetchSize <= 0 || !isFetchSizeIgnored()) super.setDefaultFetchSize(fetchSize);
     }
 
     @Override
@@ -666,6 +667,19 @@ final class ClientConnection extends ForwardingConnection implements Client {
     public void setAdaptiveFetch(boolean adaptiveFetch) {
         changingDriver();
         super.setAdaptiveFetch(adaptiveFetch);
+    }
+
+    /** Records that the caller lets the driver prepare statements by a name. */
+    void preparing() {
+        SessionState state = connection.session().state();
+        if (!isEnded() && state.isUnprepared()) state.report(Change.PREPARED.bit());
+    }
+
+    /** Whether rows come all at once, because for a part of them the driver would prepare a statement by a name. */
+    boolean isFetchSizeIgnored() throws SQLException {
+        SessionState state = session().state();
+        if (state.isUnprepared()) state.report(Change.CURSORS.bit());
+        return state.isUnprepared();
     }
 
     private void changingDriver() {

@@ -6,14 +6,20 @@ import dev.nanopool.driver.PoolSocketFactory;
 import java.io.IOException;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.sql.SQLTransientConnectionException;
 import java.sql.Statement;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Properties;
+import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
@@ -21,6 +27,8 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.Driver;
@@ -34,11 +42,15 @@ final class Connector {
     // The time in which an attempt ends that was given up.
     private static final long GIVEN_UP_NANOS = Duration.ofMillis(100).toNanos();
 
+    private static final String SEARCH_PATH = "search_path";
+    private static final Pattern UNSUPPORTED = Pattern.compile("unsupported startup parameter(?: in options)?: (\\S+)");
+
     private final PoolConfig config;
     private final PoolThreads threads;
     private final Closing closing;
     private final String url;
     private final Properties properties = new Properties();
+    private final Map<String, String> defaults = new TreeMap<>(); // of a session behind a pooler
     private final Semaphore attempts; // for the threads that ask for credentials, until they have ended
 
     Connector(PoolConfig config, PoolThreads threads, Closing closing) {
@@ -57,6 +69,8 @@ final class Connector {
         // Two seconds, so that the pool can close while the server is out of reach.
         set(PGProperty.CANCEL_SIGNAL_TIMEOUT, "2");
         set(PGProperty.APPLICATION_NAME, config.name);
+        // The pooler may track no prepared statements. The URL or a driverProperty says so if it does.
+        if (config.pooler == Pooler.TRANSACTION) set(PGProperty.PREPARE_THRESHOLD, "0");
         properties.putAll(config.url.properties);
         properties.putAll(config.driverProperties);
         set(PGProperty.SSL_MODE, config.tls.sslmode());
@@ -75,17 +89,25 @@ final class Connector {
         properties.setProperty(property.getName(), value);
     }
 
-    /** Puts the session's defaults into the startup packet: {@code -c name=value}, blanks and backslashes escaped. */
+    /**
+     * Puts the session's defaults into the startup packet: {@code -c name=value}, blanks and backslashes escaped. A pooler
+     * may refuse or drop them there, so behind it they are checked after the login.
+     */
     private void parameters() {
         StringBuilder options = new StringBuilder(properties.getProperty(PGProperty.OPTIONS.getName(), ""));
         config.parameters.forEach((name, value) -> {
             if (name.toLowerCase(Locale.ROOT).equals("application_name")) {
                 set(PGProperty.APPLICATION_NAME, value);
+            } else if (config.pooler != Pooler.NONE) {
+                defaults.put(name, value);
             } else {
                 options.append(" -c ").append(name).append('=').append(value.replaceAll("[\\\\\\s]", "\\\\$0"));
             }
         });
         if (!options.isEmpty()) set(PGProperty.OPTIONS, options.toString().strip());
+        if (config.pooler == Pooler.NONE) return;
+        Object schema = properties.remove(PGProperty.CURRENT_SCHEMA.getName());
+        if (schema != null) defaults.put(SEARCH_PATH, schema.toString());
     }
 
     /** Whether the driver turns {@code {call f()}} into a SELECT, as it does by default. */
@@ -371,14 +393,17 @@ final class Connector {
         PeekableSocket socket = attempt.end();
         try {
             boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
+            String missing = defaults.isEmpty() ? "" : missing(connection);
+            String initSql =
+                    missing.isEmpty() ? config.initSql : missing + Objects.requireNonNullElse(config.initSql, "");
             String setUp = SessionState.setUp(
                     connection,
                     isNamedBySql(login) ? login.getProperty(PGProperty.APPLICATION_NAME.getName()) : null,
                     readOnlyInServer && connection.isReadOnly(),
-                    config.initSql);
-            if (config.initSql != null) {
+                    initSql);
+            if (initSql != null) {
                 try (Statement statement = connection.createStatement()) {
-                    statement.execute(config.initSql);
+                    statement.execute(initSql);
                 }
                 SessionState.checkSetUp(connection);
             }
@@ -388,12 +413,65 @@ final class Connector {
                     socket == null ? 0 : socket.connectNanos(),
                     socket == null ? 0 : socket.tlsNanos(),
                     loggedInNanos - startNanos,
-                    config.initSql == null ? 0 : Clock.nanoTime() - loggedInNanos);
+                    initSql == null ? 0 : Clock.nanoTime() - loggedInNanos);
             return new Opened(connection, socket, readOnlyInServer, setUp, phases);
         } catch (Throwable e) {
             abort(connection, socket);
             throw e;
         }
+    }
+
+    /**
+     * Asks which of its defaults the session lacks, in one round trip. Returns the SQL that sets them.
+     *
+     * @throws SQLException if the session is a transaction pooler's, where SQL would set them for another client; 22023
+     */
+    private String missing(BaseConnection connection) throws SQLException {
+        List<String> names = new ArrayList<>();
+        StringBuilder sql = new StringBuilder();
+        // A local value, in the server's own form, ends with the statement.
+        try (PreparedStatement statement = connection.prepareStatement("""
+                SELECT name, value, pg_catalog.current_setting(name, true), pg_catalog.set_config(name, value, true)
+                FROM ROWS FROM (pg_catalog.unnest(?::text[]), pg_catalog.unnest(?::text[])) AS defaults (name, value)""")) {
+            statement.setArray(
+                    1, connection.createArrayOf("text", defaults.keySet().toArray()));
+            statement.setArray(
+                    2, connection.createArrayOf("text", defaults.values().toArray()));
+            try (ResultSet row = statement.executeQuery()) {
+                while (row.next()) {
+                    String name = row.getString(1);
+                    if (isSame(name, row.getString(3), row.getString(4))) continue;
+                    names.add(name);
+                    sql.append("SELECT pg_catalog.set_config('%s','%s',false);"
+                            .formatted(name, connection.escapeString(row.getString(2))));
+                }
+            }
+        }
+        if (config.pooler == Pooler.SESSION || names.isEmpty()) return sql.toString();
+        throw new SQLException(
+                "%s: behind a transaction pooler the pool cannot set parameter %s; write ALTER ROLE ... SET %s = ..., or SET LOCAL in each transaction"
+                        .formatted(
+                                config.name,
+                                names.stream().map(Connector::settings).collect(Collectors.joining(", ")),
+                                names.getFirst()),
+                Failures.INVALID_PARAMETER_VALUE);
+    }
+
+    /** The parameter, and the settings that stand for it. */
+    private static String settings(String name) {
+        return name
+                + switch (name.toLowerCase(Locale.ROOT)) {
+                    case SEARCH_PATH -> " (schema, currentSchema)";
+                    case "default_transaction_read_only" -> " (readOnly)";
+                    case "default_transaction_isolation" -> " (transactionIsolation)";
+                    default -> "";
+                };
+    }
+
+    /** Whether both values mean the same. The server keeps blanks and quotes of a path as they were written. */
+    private static boolean isSame(String name, @Nullable String actual, String wanted) {
+        if (!name.equalsIgnoreCase(SEARCH_PATH) || actual == null) return wanted.equals(actual);
+        return wanted.replaceAll("[\\s\"]", "").equals(actual.replaceAll("[\\s\"]", ""));
     }
 
     /** Whether the driver sets the application's name after the login, as it does for very old servers. */
@@ -458,11 +536,27 @@ final class Connector {
         if (!credentials.password().isEmpty() || config.url.password != null) {
             login.setProperty(PGProperty.PASSWORD.getName(), credentials.password());
         }
-        BaseConnection connection = (BaseConnection) DRIVER.connect(url, login);
+        BaseConnection connection;
+        try {
+            connection = (BaseConnection) DRIVER.connect(url, login);
+        } catch (SQLException e) {
+            throw explained(e);
+        }
         if (connection == null)
             throw new SQLException(
                     config.name + ": the driver does not understand its URL", Failures.UNABLE_TO_CONNECT);
         return connection;
+    }
+
+    /** Says what to do if a pooler refuses a parameter, which does not pass by itself. */
+    private SQLException explained(SQLException refused) {
+        Matcher matcher = UNSUPPORTED.matcher(Objects.requireNonNullElse(refused.getMessage(), ""));
+        if (!matcher.find()) return refused;
+        String what =
+                "%s: the pooler refuses the startup parameter %s; PgBouncer takes it with ignore_startup_parameters = %s"
+                        .formatted(config.name, matcher.group(1), matcher.group(1));
+        String more = config.pooler == Pooler.NONE ? ", and the pool sends fewer with the setting pooler" : "";
+        return new SQLException(what + more, refused.getSQLState(), refused);
     }
 
     /** The servers that the connections may belong to. */

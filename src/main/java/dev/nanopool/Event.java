@@ -1,10 +1,12 @@
 package dev.nanopool;
 
 import dev.nanopool.PoolExhaustedException.Holder;
+import dev.nanopool.sql.Change;
 import java.io.IOException;
 import java.lang.System.Logger.Level;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /** Something that happened in a pool, as a value. {@link Events} counts it, logs it and reports it to the listener. */
@@ -362,6 +364,22 @@ sealed interface Event {
                             holder.heldFor().toMillis(),
                             holder.thread(),
                             Stacks.at(holder.stack()));
+        }
+    }
+
+    /** A lease has changed a session that a transaction pooler shares. */
+    record SharedSessionChanged(Change change, String instead, String site) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            String what = change.name().toLowerCase(Locale.ROOT).replace('_', ' ');
+            return "a lease %s its session (%s), which a transaction pooler lends to others: the next transaction may run "
+                            .formatted(change.compareTo(Change.UNKNOWN) >= 0 ? "may change" : "changes", what)
+                    + "without that change, and another client with it; write %s; at %s".formatted(instead, site);
         }
     }
 

@@ -204,11 +204,13 @@ final class Leases implements Lender<PhysicalConnection> {
         connection.usedUntil(now);
         Object recording = usage == null ? null : usage.recording();
         Runnable report = null;
-        if (usage != null && (isLeftOpen || recording != null)) {
+        int unseen = usage == null ? 0 : state.unseen();
+        if (usage != null && (isLeftOpen || recording != null || unseen != 0)) {
             int backendPid = connection.session().backendPid();
             report = () -> {
                 if (recording != null) events.happened(new Event.Held(recording, backendPid, lease.owner()));
                 if (isLeftOpen) leftOpen(usage, opener);
+                state.report(unseen);
             };
         }
         checks.returned(connection, usage, forced); // nothing that can fail may follow
@@ -236,7 +238,9 @@ final class Leases implements Lender<PhysicalConnection> {
 
     @Override
     public int changes(String sql, boolean standardStrings) {
-        return sqlText.changes(sql, standardStrings);
+        int changes = sqlText.changes(sql, standardStrings);
+        if (changes == 0 || config.pooler != Pooler.TRANSACTION) return changes;
+        return sqlText.changes(SharedSessions.withoutLocal(sql), standardStrings);
     }
 
     @Override

@@ -1,6 +1,7 @@
 package dev.nanopool;
 
 import dev.nanopool.DriverProperties.Door;
+import dev.nanopool.sql.SqlText;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
@@ -44,6 +45,7 @@ public final class PoolConfig {
     final @Nullable String initSql;
     final PoolListener listener;
     final ResetMode resetMode;
+    final Pooler pooler;
     final boolean strictCommit;
     final boolean jmx;
 
@@ -70,7 +72,8 @@ public final class PoolConfig {
                 size);
         maxLifetime = within("maxLifetime", builder.maxLifetime, Duration.ofSeconds(1));
         idleTimeout = within("idleTimeout", builder.idleTimeout, Duration.ofSeconds(1));
-        keepalive = zeroOrWithin("keepalive", builder.keepalive, Duration.ofSeconds(1));
+        pooler = builder.pooler;
+        keepalive = zeroOrWithin("keepalive", keepalive(builder), Duration.ofSeconds(1));
         leakThreshold = zeroOrWithin("leakThreshold", builder.leakThreshold, Duration.ofSeconds(1));
         name = builder.name == null ? "nanopool-" + POOLS.incrementAndGet() : builder.name;
         credentials = builder.credentials == null ? fixed(credentials(url)) : builder.credentials;
@@ -78,7 +81,7 @@ public final class PoolConfig {
         driverProperties = DriverProperties.check(Door.BUILDER, "driverProperty", builder.driverProperties);
         initSql = builder.initSql;
         listener = builder.listener;
-        resetMode = builder.resetMode;
+        resetMode = pooler == Pooler.TRANSACTION ? ResetMode.NONE : builder.resetMode;
         strictCommit = builder.strictCommit;
         jmx = builder.jmx;
         Set<String> names = new TreeSet<>(builder.driverProperties.keySet());
@@ -87,6 +90,35 @@ public final class PoolConfig {
         Map<String, String> given = new HashMap<>(url.properties);
         given.putAll(driverProperties);
         DriverProperties.checkTogether(given, parameters.keySet(), tls);
+        if (pooler == Pooler.TRANSACTION) checkShared(builder.resetMode, given);
+    }
+
+    private static Duration keepalive(Builder builder) {
+        if (builder.keepalive != null) return builder.keepalive;
+        return builder.pooler == Pooler.TRANSACTION ? Duration.ZERO : Duration.ofMinutes(2);
+    }
+
+    /** Refuses what needs a session of its own. */
+    private void checkShared(ResetMode given, Map<String, String> properties) {
+        String why = null;
+        if (given == ResetMode.ALWAYS) {
+            why = "resetMode: ALWAYS resets a session, which belongs to the pooler; leave it out";
+        } else if (initSql != null && (new SqlText(true).changes(initSql) & ~SqlText.ENDS_TRANSACTION) != 0) {
+            why = "initSql: changes a session, but each transaction may run in another one; use ALTER ROLE ... SET";
+        } else if ("always".equals(properties.get("readOnlyMode"))) {
+            why = "readOnlyMode: always sets it in the session; use transaction, or ALTER ROLE ... SET "
+                    + "default_transaction_read_only";
+        } else if (isPositive(properties.get("defaultRowFetchSize"))
+                && properties.getOrDefault("prepareThreshold", "0").equals("0")) {
+            why =
+                    "defaultRowFetchSize: needs a prepared statement; leave it out, or set prepareThreshold if the pooler "
+                            + "tracks prepared statements";
+        }
+        if (why != null) throw new IllegalArgumentException(why + " (pooler " + pooler + ")");
+    }
+
+    private static boolean isPositive(@Nullable String number) {
+        return number != null && number.matches("0*[1-9]\\d*");
     }
 
     /** Logs which properties were accepted and have no effect. */
@@ -243,13 +275,14 @@ public final class PoolConfig {
         private @Nullable Integer connectParallelism;
         private Duration maxLifetime = Duration.ofMinutes(30);
         private Duration idleTimeout = Duration.ofMinutes(10);
-        private Duration keepalive = Duration.ofMinutes(2);
+        private @Nullable Duration keepalive;
         private Duration leakThreshold = Duration.ZERO;
         private @Nullable String name;
         private @Nullable Supplier<Credentials> credentials;
         private @Nullable String initSql;
         private PoolListener listener = new PoolListener() {};
         private ResetMode resetMode = ResetMode.TRACKED;
+        private Pooler pooler = Pooler.NONE;
         private boolean strictCommit;
         private boolean jmx;
 
@@ -406,7 +439,8 @@ public final class PoolConfig {
 
         /**
          * Sets how long a connection may be idle before the pool sends the server an empty query in the background. The query
-         * shows whether the server is still there, and keeps firewalls from forgetting the connection. Default: 2 min.
+         * shows whether the server is still there, and keeps firewalls from forgetting the connection. Default: 2 min, or never
+         * with {@link Pooler#TRANSACTION}.
          *
          * @param keepalive the idle time, from 1 s to 365 days; with zero the pool never asks
          * @return this
@@ -536,6 +570,18 @@ public final class PoolConfig {
          */
         public Builder resetMode(ResetMode resetMode) {
             this.resetMode = Objects.requireNonNull(resetMode, "resetMode");
+            return this;
+        }
+
+        /**
+         * Sets which pooler stands between the pool and the server. Default: {@link Pooler#NONE}. With
+         * {@link Pooler#TRANSACTION} the pool undoes nothing in the server, as with {@link ResetMode#NONE}.
+         *
+         * @param pooler how the pooler shares the server's sessions
+         * @return this
+         */
+        public Builder pooler(Pooler pooler) {
+            this.pooler = Objects.requireNonNull(pooler, "pooler");
             return this;
         }
 

@@ -16,6 +16,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.core.TransactionState;
@@ -70,6 +71,7 @@ final class SessionState {
 
     private String[] values = {};
 
+    private @Nullable IntConsumer report; // where a pooler shares the session; null: nowhere else
     private boolean isTextUncertain; // with backslashes in strings, SQL text does not show what it changes
     private boolean isPlpgsqlDenied; // the login role may not use DO
     private boolean used; // SQL was sent since the last reset
@@ -166,14 +168,20 @@ final class SessionState {
      */
     void registering(String type, @Nullable Class<? extends PGobject> before) {
         // The driver cannot forget a type. A type that it does not know has a PGobject as its value, registered or not.
-        if (before == null && CoreTypes.NAMES.contains(type)) irreversible();
+        if (before == null && CoreTypes.NAMES.contains(type)) irreversible = true;
         types.putIfAbsent(type, before == null ? PGobject.class : before);
         changed(Change.DRIVER);
     }
 
     /** Records a change that no statement undoes, so that the pool replaces the connection. */
     void irreversible() {
+        report(Change.IRREVERSIBLE.bit());
         irreversible = true;
+    }
+
+    /** Records that the pool has lost track of the lease. */
+    void anything() {
+        changes.getAndUpdate(old -> old | Change.UNWRAPPED.bit());
     }
 
     /** Records that the lease is about to send SQL text which can leave these changes behind. */
@@ -184,8 +192,37 @@ final class SessionState {
     }
 
     private void add(int bits) {
-        if ((bits & Change.IRREVERSIBLE.bit()) != 0 && mode != ResetMode.NONE) irreversible();
+        report(bits & ~IN_DRIVER);
+        if ((bits & Change.IRREVERSIBLE.bit()) != 0 && mode != ResetMode.NONE) irreversible = true;
         if ((changes.get() & bits) != bits) changes.getAndUpdate(old -> old | bits);
+    }
+
+    // A session that a transaction pooler shares
+
+    /** Sets where changes of the server are reported, because no reset undoes them. */
+    void reportTo(IntConsumer receiver) {
+        report = receiver;
+    }
+
+    /** Reports that the calling thread makes these changes, if the session is shared. */
+    void report(int bits) {
+        IntConsumer receiver = report;
+        if (bits != 0 && receiver != null) receiver.accept(bits);
+    }
+
+    /** The changes that only the server's reports have shown, in a shared session. It answers each of them once. */
+    int unseen() {
+        int found = report == null || !used ? 0 : reportedChanges();
+        if (found == 0) return 0;
+        rememberReports();
+        int causes = Change.SETTINGS.bit() | Change.UNKNOWN.bit() | Change.UNWRAPPED.bit();
+        if ((changes.get() & causes) != 0) return 0;
+        return (found & EVERYTHING) == EVERYTHING ? Change.SETTINGS.bit() : found & ~changes.get();
+    }
+
+    /** Whether the driver must not prepare statements by a name, which the session's next user has or lacks. */
+    boolean isUnprepared() {
+        return report != null && prepareThreshold == 0;
     }
 
     /** Whether no transaction is open, by the driver's status, which also sees a BEGIN in SQL text. Reads a field. */

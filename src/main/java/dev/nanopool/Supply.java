@@ -45,6 +45,7 @@ final class Supply {
     private final Alarm alarm;
     private final Suspicion suspicion;
     private final Outage outage;
+    private final SharedSessions shared;
     private final Ledger.Book book = new Ledger.Book();
     private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
     private final Capacity capacity;
@@ -82,6 +83,7 @@ final class Supply {
         this.alarm = alarm;
         this.suspicion = suspicion;
         this.outage = outage;
+        this.shared = new SharedSessions(events);
         this.connects = new Semaphore(config.connectParallelism);
         this.capacity = new Capacity(config.size);
         this.queue = new LeaseQueue<>(config.maxWaiters, Clock::nanoTime, new Demand());
@@ -759,8 +761,10 @@ final class Supply {
         int current = generation.get();
         Connector.Opened opened = pending.await();
         try {
+            var session = new Session(opened, config);
+            if (config.pooler == Pooler.TRANSACTION) session.state().reportTo(shared);
             var connection = new PhysicalConnection(
-                    new Session(opened, config),
+                    session,
                     Objects.requireNonNull(lender),
                     config.maxLifetime,
                     pending.beganNanos(),

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatCode;
 
 import dev.nanopool.PoolExhaustedException.Holder;
 import dev.nanopool.PoolExhaustedException.Verdict;
+import dev.nanopool.sql.Change;
 import java.io.EOFException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
@@ -187,6 +188,16 @@ class EventsTest {
                         "closed at site",
                         "transactionLeftOpen"),
                 new Row(new Event.TransactionLeftOpen("site", "secret", false), "leftOpen", Level.FINE, "at site"),
+                new Row(
+                        new Event.SharedSessionChanged(Change.TEMP, "else", "site"),
+                        "",
+                        Level.WARNING,
+                        "changes its session (temp), "),
+                new Row(
+                        new Event.SharedSessionChanged(Change.UNKNOWN, "else", "site"),
+                        "",
+                        Level.WARNING,
+                        "write else; at site"),
                 new Row(new Event.Exhausted(exhausted(), true), "timeouts", Level.OFF, "", "exhausted"),
                 new Row(new Event.Exhausted(exhausted(), false), "rejected", Level.OFF, "", "exhausted"),
                 new Row(new Event.RefusedClosed(), "rejected", Level.OFF, ""),

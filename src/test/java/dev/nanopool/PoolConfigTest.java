@@ -189,6 +189,35 @@ class PoolConfigTest {
                 .isEqualTo("parameter: \"" + name + "\" " + said);
     }
 
+    // A session that a transaction pooler lends to others is not the pool's to change.
+    @Test
+    void settingsThatNeedASessionMustBeRefusedBehindATransactionPooler() {
+        Map<UnaryOperator<PoolConfig.Builder>, String> refused = Map.of(
+                builder -> builder.resetMode(ResetMode.ALWAYS), "resetMode: ALWAYS resets a session",
+                builder -> builder.initSql("SET work_mem = '1MB'"), "initSql: changes a session",
+                builder -> builder.driverProperty("readOnlyMode", "always"), "readOnlyMode: always sets it",
+                builder -> builder.driverProperty("defaultRowFetchSize", "100"), "defaultRowFetchSize: needs a");
+        refused.forEach((setting, said) -> {
+            assertThat(refusal(() ->
+                            setting.apply(builder().pooler(Pooler.TRANSACTION)).build()))
+                    .startsWith(said)
+                    .endsWith(" (pooler TRANSACTION)");
+            setting.apply(builder().pooler(Pooler.SESSION)).build();
+        });
+        PoolConfig config = builder()
+                .pooler(Pooler.TRANSACTION)
+                .initSql("SELECT 1")
+                .driverProperty("defaultRowFetchSize", "100")
+                .driverProperty("prepareThreshold", "5")
+                .build();
+        assertThat(config.keepalive).isZero();
+        assertThat(config.resetMode).isEqualTo(ResetMode.NONE);
+        Duration minute = Duration.ofMinutes(1);
+        assertThat(builder().pooler(Pooler.TRANSACTION).keepalive(minute).build().keepalive)
+                .isEqualTo(minute);
+        assertThat(builder().pooler(Pooler.SESSION).build().keepalive).isEqualTo(Duration.ofMinutes(2));
+    }
+
     @Test
     void searchPathMustNotBeGivenTwice() {
         for (PoolConfig.Builder twice : List.of(
