@@ -51,8 +51,8 @@ final class DriverProperties {
             Map.entry("password", own("credentials", "password")),
             Map.entry("ssl", own("tls", "tlsMode")),
             Map.entry("sslmode", own("tls", "tlsMode")),
-            Map.entry("connecttimeout", own("connectTimeout", "connectTimeout in the URL")),
-            Map.entry("logintimeout", own("connectTimeout", "connectTimeout in the URL")),
+            Map.entry("connecttimeout", own("connectTimeout", "connectTimeout")),
+            Map.entry("logintimeout", own("connectTimeout", "connectTimeout")),
             Map.entry("pghost", own("the URL", "jdbcUrl")),
             Map.entry("pgport", own("the URL", "jdbcUrl")),
             Map.entry("pgdbname", own("the URL", "jdbcUrl")),
@@ -190,6 +190,11 @@ final class DriverProperties {
     static @Nullable String nearest(String name, Collection<String> more) {
         Set<String> known = new TreeSet<>(more);
         for (PGProperty property : PGProperty.values()) known.add(property.getName());
+        return nearestOf(name, known);
+    }
+
+    /** As {@link #nearest}, of these names only. */
+    static @Nullable String nearestOf(String name, Collection<String> known) {
         String nearest = null;
         int least = Math.min(3, 1 + name.length() / 8) + 1;
         for (String candidate : known) {

@@ -1,75 +1,50 @@
 package dev.nanopool;
 
-import dev.nanopool.DriverProperties.Door;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.sql.SQLTransientConnectionException;
 import java.time.Duration;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A pool as a bean, for frameworks that make their {@code DataSource} by a no-argument constructor and setters. The properties
- * have HikariCP's names where they mean the same. The defaults are those of {@link PoolConfig}.
+ * have HikariCP's names where they mean the same. The defaults are those of {@link PoolConfig}. Times are milliseconds.
+ * {@link #configure} sets properties from text.
  *
  * <p>The pool starts at the first {@link #getConnection()}. From then on the setters throw. If the start fails, the next call
  * tries again. Thread-safe. {@code unwrap(Pool.class)} returns the pool itself.
  *
+ * <p>The class is not final, because frameworks make a proxy of a bean as a subclass, such as that of Spring Cloud's
+ * {@code @RefreshScope}. It is not made for other subclasses.
+ *
  * <p><i>Memory effects:</i> as {@link Pool}. What a setter wrote happens-before the start, by a lock.
  */
-public final class NanoDataSource extends PoolDataSource implements AutoCloseable {
-    private static final Duration UNLIMITED = Duration.ofDays(365);
+public class NanoDataSource extends PoolDataSource implements AutoCloseable {
+    private static final Logger LOGGER = System.getLogger("dev.nanopool");
 
-    /** The levels by name and by the numbers of {@link Connection}, as text. */
-    private static final Map<String, String> ISOLATIONS = Map.of(
-            "READ_UNCOMMITTED", "read uncommitted",
-            "READ_COMMITTED", "read committed",
-            "REPEATABLE_READ", "repeatable read",
-            "SERIALIZABLE", "serializable",
-            "1", "read uncommitted",
-            "2", "read committed",
-            "4", "repeatable read",
-            "8", "serializable");
-
-    // The start, which is I/O, holds this lock, so the lock is no monitor. Threads write all fields under it, except
-    // `closed`. The start reads them under it. The getters read them without it.
+    // The start, which is I/O, holds this lock, so the lock is no monitor. Threads write all fields and settings under
+    // it,
+    // except `closed`. The start reads them under it. The getters read them without it.
     private final ReentrantLock lock = new ReentrantLock();
     private volatile @Nullable Pool pool; // null: not started
     private volatile boolean closed;
     private volatile @Nullable SQLException startFailure; // of the last attempt that failed
 
-    private @Nullable String jdbcUrl;
-    private @Nullable String username;
-    private @Nullable String password;
-    private int maximumPoolSize = 10;
-    private int minimumIdle = -1;
-    private long connectionTimeout = 5_000;
-    private long outagePatience = -1;
-    private long cancelPatience = 5_000;
-    private long maxLifetime = 1_800_000;
-    private long idleTimeout = 600_000;
-    private long keepaliveTime = 120_000;
-    private long leakDetectionThreshold;
-    private @Nullable String poolName;
-    private @Nullable String connectionInitSql;
-    private @Nullable String schema;
-    private boolean readOnly;
-    private volatile boolean autoCommit = true;
-    private @Nullable String transactionIsolation;
-    private @Nullable TlsMode tlsMode;
-    private boolean registerMbeans;
-    private final Properties driverProperties = new Properties();
+    private final Settings settings = new Settings();
     private boolean hasWarned; // of properties that have no effect
 
     /** Makes a data source that knows no server yet. It needs one property, {@link #setJdbcUrl}. */
     public NanoDataSource() {
-        super(null);
+        super(null, true);
     }
 
     // The connections
@@ -93,16 +68,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      */
     @Override
     public Connection getConnection() throws SQLException {
-        Connection client = super.getConnection();
-        if (autoCommit) return client;
-        boolean handedOver = false;
-        try {
-            ((ClientConnection) client).beginWithoutAutoCommit();
-            handedOver = true;
-            return client;
-        } finally {
-            if (!handedOver) client.close();
-        }
+        return super.getConnection();
     }
 
     @Override
@@ -142,7 +108,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
 
     private Pool startNow() throws SQLException {
         try {
-            PoolConfig config = config();
+            PoolConfig config = settings.config();
             if (!hasWarned) config.warnOfIgnored();
             hasWarned = true;
             Pool started = Pool.createForFirstCaller(config);
@@ -156,7 +122,8 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
     }
 
     private void awaitStart() throws SQLException {
-        long millis = connectionTimeout == 0 ? UNLIMITED.toMillis() : connectionTimeout;
+        long timeout = getConnectionTimeout();
+        long millis = timeout == 0 ? Duration.ofDays(365).toMillis() : timeout;
         try {
             if (lock.tryLock() || lock.tryLock(millis, TimeUnit.MILLISECONDS)) return;
         } catch (InterruptedException e) {
@@ -168,46 +135,14 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
                 Failures.UNABLE_TO_CONNECT);
     }
 
-    /** Makes a configuration of the properties. The caller holds the lock. */
+    /** Makes a configuration of the properties. */
     PoolConfig config() {
-        if (jdbcUrl == null) throw new IllegalArgumentException("jdbcUrl: is not set");
-        PoolConfig.Builder builder = PoolConfig.builder(jdbcUrl)
-                .size(maximumPoolSize)
-                .minIdle(minimumIdle < 0 ? maximumPoolSize : minimumIdle)
-                .acquireTimeout(connectionTimeout == 0 ? UNLIMITED : Duration.ofMillis(connectionTimeout))
-                .maxLifetime(maxLifetime == 0 ? UNLIMITED : Duration.ofMillis(maxLifetime))
-                .idleTimeout(idleTimeout == 0 ? UNLIMITED : Duration.ofMillis(idleTimeout))
-                .keepalive(Duration.ofMillis(keepaliveTime))
-                .leakThreshold(Duration.ofMillis(leakDetectionThreshold));
-        builder.cancelPatience(Duration.ofMillis(cancelPatience));
-        if (outagePatience >= 0) builder.outagePatience(Duration.ofMillis(outagePatience));
-        if (tlsMode != null) builder.tls(tlsMode);
-        builder.jmx(registerMbeans);
-        if (poolName != null) builder.name(poolName);
-        if (username != null || password != null) {
-            Credentials credentials = credentials(ConnectionUrl.parse(jdbcUrl, driverProperties));
-            builder.credentials(() -> credentials);
-        }
-        if (connectionInitSql != null) builder.initSql(connectionInitSql);
-        if (schema != null) builder.parameter("search_path", '"' + schema.replace("\"", "\"\"") + '"');
-        if (readOnly) builder.parameter("default_transaction_read_only", "on");
-        if (transactionIsolation != null) {
-            builder.parameter("default_transaction_isolation", isolation(transactionIsolation));
-        }
-        driverProperties.forEach((name, value) -> builder.driverProperty(name.toString(), value.toString()));
-        return builder.buildQuietly();
-    }
-
-    private Credentials credentials(ConnectionUrl url) {
-        String user = username != null ? username : url.user;
-        String secret = password != null ? password : url.password;
-        return new Credentials(
-                user != null ? user : System.getProperty("user.name", "postgres"), secret != null ? secret : "");
+        return settings.config();
     }
 
     /**
-     * Closes the pool as {@link Pool#close()} does. Blocks until a start in progress has ended, and then as long as
-     * {@link Pool#close()} does, also if the thread is interrupted. A second call does nothing. The data source cannot start
+     * Closes the pool as {@link Pool#close(Duration)} does, with {@code drain}. Blocks until a start in progress has ended, and
+     * then as long as that method does, also if the thread is interrupted. A second call does nothing. The data source cannot start
      * its pool afterwards.
      */
     @Override
@@ -216,7 +151,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
         lock.lock();
         try {
             Pool started = pool;
-            if (started != null) started.close();
+            if (started != null) started.close(Duration.ofMillis(getDrain()));
         } finally {
             lock.unlock();
         }
@@ -232,11 +167,43 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
 
     private String name() {
         Pool started = pool;
-        String given = poolName;
+        String given = getPoolName();
         return started != null ? started.name() : given != null ? given : "nanopool";
     }
 
     // The properties
+
+    /**
+     * Sets properties by name, from text, as configuration files have it. If it refuses one of them, it sets none.
+     *
+     * <p>A name may be written as {@code maximumPoolSize}, {@code maximum-pool-size} or {@code MAXIMUM_POOL_SIZE}. A time is
+     * {@code 30s}, {@code 500ms}, {@code 5m}, {@code 1h}, {@code PT30S} or a plain number of milliseconds. A constant of an enum
+     * may be in any case. An entry of a map is a property of its own, {@code data-source-properties.NAME} (or
+     * {@code driver-properties.NAME}) and {@code parameters.NAME}.
+     *
+     * <p>The method takes HikariCP's properties that have no meaning here, too, and one warning names them.
+     *
+     * @param properties the values by name
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if a name is unknown, with the nearest known one, or is given twice; or if a value is
+     *     bad, with what is allowed; the message has the name as it is written here, and no secret
+     */
+    public void configure(Map<String, String> properties) {
+        set(String.join(", ", new TreeMap<>(properties).keySet()), () -> {
+            String warning = settings.configure(properties);
+            if (warning != null) LOGGER.log(Level.WARNING, () -> name() + ": " + warning);
+        });
+    }
+
+    /**
+     * Returns whether {@link #configure} knows a property.
+     *
+     * @param name the name, in any of the forms that it takes
+     * @return true for the bean's properties, and for those of HikariCP that have no meaning here
+     */
+    public static boolean isProperty(String name) {
+        return Settings.isKnown(name);
+    }
 
     /** Changes a property, unless the pool has started. */
     private void set(String property, Runnable change) {
@@ -252,14 +219,8 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
         }
     }
 
-    private static void within(String property, long value, long least, long most, String unit) {
-        if (value >= least && value <= most) return;
-        throw new IllegalArgumentException(
-                property + ": " + value + unit + " is out of bounds; must be " + least + " to " + most + unit);
-    }
-
-    private static void zeroOrWithin(String property, long millis) {
-        if (millis != 0) within(property, millis, 1_000, UNLIMITED.toMillis(), " ms");
+    private <T> void set(Settings.Row<T> row, @Nullable T value) {
+        set(row.name, () -> settings.put(row, row.name, value));
     }
 
     /**
@@ -268,7 +229,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the URL, or null if it was not set; it may contain a password
      */
     public @Nullable String getJdbcUrl() {
-        return jdbcUrl;
+        return settings.find(Settings.JDBC_URL);
     }
 
     /**
@@ -278,7 +239,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setJdbcUrl(String jdbcUrl) {
-        set("jdbcUrl", () -> this.jdbcUrl = jdbcUrl);
+        set(Settings.JDBC_URL, jdbcUrl);
     }
 
     /**
@@ -297,7 +258,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setUrl(String url) {
-        set("url", () -> this.jdbcUrl = url);
+        set("url", () -> settings.put(Settings.JDBC_URL, "url", url));
     }
 
     /**
@@ -306,7 +267,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the user, or null for the URL's user
      */
     public @Nullable String getUsername() {
-        return username;
+        return settings.find(Settings.USERNAME);
     }
 
     /**
@@ -316,7 +277,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setUsername(@Nullable String username) {
-        set("username", () -> this.username = username);
+        set(Settings.USERNAME, username);
     }
 
     /**
@@ -325,7 +286,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the password, or null for the URL's password
      */
     public @Nullable String getPassword() {
-        return password;
+        return settings.find(Settings.PASSWORD);
     }
 
     /**
@@ -335,7 +296,27 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setPassword(@Nullable String password) {
-        set("password", () -> this.password = password);
+        set(Settings.PASSWORD, password);
+    }
+
+    /**
+     * Returns where user and password come from.
+     *
+     * @return the supplier, or null if {@code username}, {@code password} and the URL say it
+     */
+    public @Nullable Supplier<Credentials> getCredentials() {
+        return settings.find(Settings.CREDENTIALS);
+    }
+
+    /**
+     * Sets where user and password come from, for credentials that change. The pool asks before each login, as
+     * {@link PoolConfig.Builder#credentials} says. The supplier wins over {@code username} and {@code password}. Default: these.
+     *
+     * @param credentials the supplier, which must be thread-safe; null for the default
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setCredentials(@Nullable Supplier<Credentials> credentials) {
+        set(Settings.CREDENTIALS, credentials);
     }
 
     /**
@@ -344,7 +325,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the number of connections
      */
     public int getMaximumPoolSize() {
-        return maximumPoolSize;
+        return settings.get(Settings.MAXIMUM_POOL_SIZE);
     }
 
     /**
@@ -355,8 +336,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void setMaximumPoolSize(int maximumPoolSize) {
-        within("maximumPoolSize", maximumPoolSize, 1, 10_000, "");
-        set("maximumPoolSize", () -> this.maximumPoolSize = maximumPoolSize);
+        set(Settings.MAXIMUM_POOL_SIZE, maximumPoolSize);
     }
 
     /**
@@ -365,7 +345,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the number of connections; -1 stands for {@code maximumPoolSize}
      */
     public int getMinimumIdle() {
-        return minimumIdle;
+        return settings.get(Settings.MINIMUM_IDLE);
     }
 
     /**
@@ -377,8 +357,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is out of bounds; the start refuses more than {@code maximumPoolSize}
      */
     public void setMinimumIdle(int minimumIdle) {
-        within("minimumIdle", minimumIdle, -1, 10_000, "");
-        set("minimumIdle", () -> this.minimumIdle = minimumIdle);
+        set(Settings.MINIMUM_IDLE, minimumIdle);
     }
 
     /**
@@ -387,7 +366,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return milliseconds; 0 stands for a year
      */
     public long getConnectionTimeout() {
-        return connectionTimeout;
+        return settings.get(Settings.CONNECTION_TIMEOUT);
     }
 
     /**
@@ -399,8 +378,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void setConnectionTimeout(long connectionTimeout) {
-        within("connectionTimeout", connectionTimeout, 0, UNLIMITED.toMillis(), " ms");
-        set("connectionTimeout", () -> this.connectionTimeout = connectionTimeout);
+        set(Settings.CONNECTION_TIMEOUT, connectionTimeout);
     }
 
     /**
@@ -409,7 +387,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return milliseconds; -1 stands for {@code connectionTimeout}
      */
     public long getOutagePatience() {
-        return outagePatience;
+        return settings.get(Settings.OUTAGE_PATIENCE);
     }
 
     /**
@@ -422,8 +400,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void setOutagePatience(long outagePatience) {
-        within("outagePatience", outagePatience, -1, UNLIMITED.toMillis(), " ms");
-        set("outagePatience", () -> this.outagePatience = outagePatience);
+        set(Settings.OUTAGE_PATIENCE, outagePatience);
     }
 
     /**
@@ -432,7 +409,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return milliseconds
      */
     public long getCancelPatience() {
-        return cancelPatience;
+        return settings.get(Settings.CANCEL_PATIENCE);
     }
 
     /**
@@ -444,8 +421,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void setCancelPatience(long cancelPatience) {
-        within("cancelPatience", cancelPatience, 0, UNLIMITED.toMillis(), " ms");
-        set("cancelPatience", () -> this.cancelPatience = cancelPatience);
+        set(Settings.CANCEL_PATIENCE, cancelPatience);
     }
 
     /**
@@ -454,7 +430,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return milliseconds; 0 stands for a year
      */
     public long getMaxLifetime() {
-        return maxLifetime;
+        return settings.get(Settings.MAX_LIFETIME);
     }
 
     /**
@@ -466,8 +442,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void setMaxLifetime(long maxLifetime) {
-        zeroOrWithin("maxLifetime", maxLifetime);
-        set("maxLifetime", () -> this.maxLifetime = maxLifetime);
+        set(Settings.MAX_LIFETIME, maxLifetime);
     }
 
     /**
@@ -476,7 +451,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return milliseconds; 0 stands for a year
      */
     public long getIdleTimeout() {
-        return idleTimeout;
+        return settings.get(Settings.IDLE_TIMEOUT);
     }
 
     /**
@@ -488,8 +463,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void setIdleTimeout(long idleTimeout) {
-        zeroOrWithin("idleTimeout", idleTimeout);
-        set("idleTimeout", () -> this.idleTimeout = idleTimeout);
+        set(Settings.IDLE_TIMEOUT, idleTimeout);
     }
 
     /**
@@ -498,7 +472,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return milliseconds; with 0 the pool never asks
      */
     public long getKeepaliveTime() {
-        return keepaliveTime;
+        return settings.get(Settings.KEEPALIVE_TIME);
     }
 
     /**
@@ -510,8 +484,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void setKeepaliveTime(long keepaliveTime) {
-        zeroOrWithin("keepaliveTime", keepaliveTime);
-        set("keepaliveTime", () -> this.keepaliveTime = keepaliveTime);
+        set(Settings.KEEPALIVE_TIME, keepaliveTime);
     }
 
     /**
@@ -520,7 +493,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return milliseconds; 0 means that the pool reports none by age
      */
     public long getLeakDetectionThreshold() {
-        return leakDetectionThreshold;
+        return settings.get(Settings.LEAK_DETECTION_THRESHOLD);
     }
 
     /**
@@ -533,8 +506,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is out of bounds
      */
     public void setLeakDetectionThreshold(long leakDetectionThreshold) {
-        zeroOrWithin("leakDetectionThreshold", leakDetectionThreshold);
-        set("leakDetectionThreshold", () -> this.leakDetectionThreshold = leakDetectionThreshold);
+        set(Settings.LEAK_DETECTION_THRESHOLD, leakDetectionThreshold);
     }
 
     /**
@@ -543,7 +515,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the name, or null if it was not set
      */
     public @Nullable String getPoolName() {
-        return poolName;
+        return settings.find(Settings.POOL_NAME);
     }
 
     /**
@@ -554,7 +526,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setPoolName(@Nullable String poolName) {
-        set("poolName", () -> this.poolName = poolName);
+        set(Settings.POOL_NAME, poolName);
     }
 
     /**
@@ -563,7 +535,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the SQL, or null if there is none
      */
     public @Nullable String getConnectionInitSql() {
-        return connectionInitSql;
+        return settings.find(Settings.CONNECTION_INIT_SQL);
     }
 
     /**
@@ -574,7 +546,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setConnectionInitSql(@Nullable String connectionInitSql) {
-        set("connectionInitSql", () -> this.connectionInitSql = connectionInitSql);
+        set(Settings.CONNECTION_INIT_SQL, connectionInitSql);
     }
 
     /**
@@ -583,7 +555,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the schema, or null for the server's {@code search_path}
      */
     public @Nullable String getSchema() {
-        return schema;
+        return settings.find(Settings.SCHEMA);
     }
 
     /**
@@ -595,7 +567,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setSchema(@Nullable String schema) {
-        set("schema", () -> this.schema = schema);
+        set(Settings.SCHEMA, schema);
     }
 
     /**
@@ -604,7 +576,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return true if they are; false if the server decides
      */
     public boolean isReadOnly() {
-        return readOnly;
+        return settings.get(Settings.READ_ONLY);
     }
 
     /**
@@ -617,7 +589,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setReadOnly(boolean readOnly) {
-        set("readOnly", () -> this.readOnly = readOnly);
+        set(Settings.READ_ONLY, readOnly);
     }
 
     /**
@@ -625,8 +597,9 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      *
      * @return true if they are
      */
+    @Override
     public boolean isAutoCommit() {
-        return autoCommit;
+        return settings.get(Settings.AUTO_COMMIT);
     }
 
     /**
@@ -638,7 +611,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setAutoCommit(boolean autoCommit) {
-        set("autoCommit", () -> this.autoCommit = autoCommit);
+        set(Settings.AUTO_COMMIT, autoCommit);
     }
 
     /**
@@ -647,7 +620,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the name as it was set, or null if the server decides
      */
     public @Nullable String getTransactionIsolation() {
-        return transactionIsolation;
+        return settings.find(Settings.TRANSACTION_ISOLATION);
     }
 
     /**
@@ -661,17 +634,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalArgumentException if it is not one of these
      */
     public void setTransactionIsolation(@Nullable String transactionIsolation) {
-        if (transactionIsolation != null) isolation(transactionIsolation);
-        set("transactionIsolation", () -> this.transactionIsolation = transactionIsolation);
-    }
-
-    private static String isolation(String name) {
-        String level = name.toUpperCase(Locale.ROOT).replaceFirst("^TRANSACTION_(?=[A-Z])", "");
-        String inServer = ISOLATIONS.get(level);
-        if (inServer != null) return inServer;
-        throw new IllegalArgumentException("transactionIsolation: \"" + name
-                + "\" is not an isolation level; use READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE or READ_UNCOMMITTED,"
-                + " or the number of java.sql.Connection: 2, 4, 8 or 1");
+        set(Settings.TRANSACTION_ISOLATION, transactionIsolation);
     }
 
     /**
@@ -680,7 +643,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return the mode, or null for the URL's {@code sslmode}, else {@link TlsMode#PREFER}
      */
     public @Nullable TlsMode getTlsMode() {
-        return tlsMode;
+        return settings.find(Settings.TLS_MODE);
     }
 
     /**
@@ -690,7 +653,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setTlsMode(@Nullable TlsMode tlsMode) {
-        set("tlsMode", () -> this.tlsMode = tlsMode);
+        set(Settings.TLS_MODE, tlsMode);
     }
 
     /**
@@ -699,7 +662,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return whether JMX shows the pool while it is open
      */
     public boolean isRegisterMbeans() {
-        return registerMbeans;
+        return settings.get(Settings.REGISTER_MBEANS);
     }
 
     /**
@@ -709,7 +672,180 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @throws IllegalStateException if the pool has started
      */
     public void setRegisterMbeans(boolean registerMbeans) {
-        set("registerMbeans", () -> this.registerMbeans = registerMbeans);
+        set(Settings.REGISTER_MBEANS, registerMbeans);
+    }
+
+    /**
+     * Returns how many callers may wait.
+     *
+     * @return the number of callers
+     */
+    public int getMaxWaiters() {
+        return settings.get(Settings.MAX_WAITERS);
+    }
+
+    /**
+     * Sets how many callers may wait, as {@link PoolConfig.Builder#maxWaiters} does. Default: {@link Integer#MAX_VALUE}, no
+     * bound.
+     *
+     * @param maxWaiters the number of callers, 0 or more
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setMaxWaiters(int maxWaiters) {
+        set(Settings.MAX_WAITERS, maxWaiters);
+    }
+
+    /**
+     * Returns how long opening a connection may take.
+     *
+     * @return milliseconds; -1 stands for the URL's {@code connect_timeout}, else 10 s
+     */
+    public long getConnectTimeout() {
+        return settings.get(Settings.CONNECT_TIMEOUT);
+    }
+
+    /**
+     * Sets how long opening a connection may take, as {@link PoolConfig.Builder#connectTimeout} does. Default: -1, the URL's
+     * {@code connect_timeout}, else 10 s.
+     *
+     * @param connectTimeout milliseconds, 100 or more, at most 365 days, or -1
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setConnectTimeout(long connectTimeout) {
+        set(Settings.CONNECT_TIMEOUT, connectTimeout);
+    }
+
+    /**
+     * Returns how many connections the pool opens at the same time.
+     *
+     * @return the number of connections; -1 stands for 4, or {@code maximumPoolSize} if that is less
+     */
+    public int getConnectParallelism() {
+        return settings.get(Settings.CONNECT_PARALLELISM);
+    }
+
+    /**
+     * Sets how many connections the pool opens at the same time. Default: -1, which stands for 4, or {@code maximumPoolSize} if
+     * that is less.
+     *
+     * @param connectParallelism the number of connections, from 1 to {@code maximumPoolSize}, or -1
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds; the start refuses more than {@code maximumPoolSize}
+     */
+    public void setConnectParallelism(int connectParallelism) {
+        set(Settings.CONNECT_PARALLELISM, connectParallelism);
+    }
+
+    /**
+     * Returns how long {@link #close()} waits for leases.
+     *
+     * @return milliseconds
+     */
+    public long getDrain() {
+        return settings.get(Settings.DRAIN);
+    }
+
+    /**
+     * Sets how long {@link #close()} waits for leases, before the pool cuts their connections. See
+     * {@link Pool#close(Duration)}. Default: 5,000 ms.
+     *
+     * @param drain milliseconds, at most 365 days; with 0 it does not wait
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it is out of bounds
+     */
+    public void setDrain(long drain) {
+        set(Settings.DRAIN, drain);
+    }
+
+    /**
+     * Returns what the pool undoes between two leases.
+     *
+     * @return the mode
+     */
+    public ResetMode getResetMode() {
+        return settings.get(Settings.RESET_MODE);
+    }
+
+    /**
+     * Sets what the pool undoes between two leases. Default: {@link ResetMode#TRACKED}.
+     *
+     * @param resetMode the mode; null for the default
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setResetMode(@Nullable ResetMode resetMode) {
+        set(Settings.RESET_MODE, resetMode);
+    }
+
+    /**
+     * Returns whether {@code commit()} of a transaction that has failed throws.
+     *
+     * @return true if it throws
+     */
+    public boolean isStrictCommit() {
+        return settings.get(Settings.STRICT_COMMIT);
+    }
+
+    /**
+     * Sets whether {@code commit()} of a transaction that has failed throws (SQLState 25P02). Default: false, as in the driver.
+     *
+     * @param strictCommit true if it throws
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setStrictCommit(boolean strictCommit) {
+        set(Settings.STRICT_COMMIT, strictCommit);
+    }
+
+    /**
+     * Returns the listener that receives what happens to the connections.
+     *
+     * @return the listener, or null if there is none
+     */
+    public @Nullable PoolListener getListener() {
+        return settings.find(Settings.LISTENER);
+    }
+
+    /**
+     * Sets the listener that receives what happens to the connections. Default: none.
+     *
+     * @param listener the listener, which must be thread-safe; null for none
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setListener(@Nullable PoolListener listener) {
+        set(Settings.LISTENER, listener);
+    }
+
+    /**
+     * Returns the server parameters of each session.
+     *
+     * @return a copy; {@link #addParameter} adds a parameter
+     */
+    public Map<String, String> getParameters() {
+        return new TreeMap<>(settings.get(Settings.PARAMETERS));
+    }
+
+    /**
+     * Adds server parameters to those already set.
+     *
+     * @param parameters the values by name, as {@link #addParameter} takes them
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setParameters(Map<String, String> parameters) {
+        add(Settings.PARAMETERS, parameters);
+    }
+
+    /**
+     * Adds a server parameter, such as {@code statement_timeout}, as the session's default. See
+     * {@link PoolConfig.Builder#parameter}. The start of the pool checks it. It must not contradict {@code schema},
+     * {@code readOnly} or {@code transactionIsolation}, which are such parameters.
+     *
+     * @param name the server's parameter
+     * @param value its value, as {@code SET} would take it, without quotes around it
+     * @throws IllegalStateException if the pool has started
+     */
+    public void addParameter(String name, String value) {
+        add(Settings.PARAMETERS, Map.of(name, value));
     }
 
     /**
@@ -718,14 +854,9 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      * @return a copy; {@link #addDataSourceProperty} adds a property
      */
     public Properties getDataSourceProperties() {
-        lock.lock();
-        try {
-            var copy = new Properties();
-            copy.putAll(driverProperties);
-            return copy;
-        } finally {
-            lock.unlock();
-        }
+        var copy = new Properties();
+        copy.putAll(settings.get(Settings.DATA_SOURCE_PROPERTIES));
+        return copy;
     }
 
     /**
@@ -740,7 +871,7 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
         Map<String, String> added = new TreeMap<>();
         properties.stringPropertyNames().forEach(name -> added.put(name, properties.getProperty(name)));
         properties.forEach((name, value) -> added.put(name.toString(), value.toString()));
-        set("dataSourceProperties", () -> add(added));
+        add(Settings.DATA_SOURCE_PROPERTIES, added);
     }
 
     /**
@@ -763,14 +894,10 @@ public final class NanoDataSource extends PoolDataSource implements AutoCloseabl
      */
     public void addDataSourceProperty(String name, Object value) {
         Map<String, String> added = Map.of(name, value.toString());
-        set("dataSourceProperties", () -> add(added));
+        add(Settings.DATA_SOURCE_PROPERTIES, added);
     }
 
-    private void add(Map<String, String> added) {
-        Map<String, String> all = new TreeMap<>();
-        driverProperties.stringPropertyNames().forEach(name -> all.put(name, driverProperties.getProperty(name)));
-        all.putAll(added);
-        DriverProperties.check(Door.BEAN, "dataSourceProperties", all);
-        driverProperties.putAll(added);
+    private void add(Settings.Row<Map<String, String>> row, Map<String, String> added) {
+        set(row.name, () -> settings.add(row, row.name, added));
     }
 }

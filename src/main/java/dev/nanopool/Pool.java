@@ -152,7 +152,7 @@ public final class Pool implements AutoCloseable {
     private void register() {
         try {
             if (!Jmx.isPresent()) throw new IllegalStateException("there is no module java.management");
-            Jmx.register(name(), new PoolDataSource(this));
+            Jmx.register(name(), new PoolDataSource(this, true));
             isRegistered = true;
         } catch (Exception e) {
             events.happened(new Event.JmxFailed(e));
@@ -306,10 +306,23 @@ public final class Pool implements AutoCloseable {
     /**
      * Returns a view of this pool for code that wants a {@code DataSource}. The view is thread-safe and ends with the pool.
      *
-     * @return the data source; each call returns an equivalent one
+     * @return the data source, whose clients are in auto-commit mode; each call returns an equivalent one
      */
     public DataSource dataSource() {
-        return new PoolDataSource(this);
+        return dataSource(true);
+    }
+
+    /**
+     * As {@link #dataSource()}, for code that wants clients without auto-commit, such as Hibernate with
+     * {@code hibernate.connection.provider_disables_autocommit}. With false, the pool rolls back what a client has not
+     * committed when it is closed. {@link PoolStats#leftOpen} counts that without a warning, because a client that has only
+     * read need not commit.
+     *
+     * @param autoCommit true if each statement is a transaction; false if the client calls {@code commit}
+     * @return the data source
+     */
+    public DataSource dataSource(boolean autoCommit) {
+        return new PoolDataSource(this, autoCommit);
     }
 
     /**

@@ -13,9 +13,16 @@ import org.jspecify.annotations.Nullable;
 /** A pool seen as a {@code DataSource}, and as an MBean. */
 class PoolDataSource implements DataSource, PoolMXBean {
     private final @Nullable Pool pool;
+    private final boolean autoCommit;
 
-    PoolDataSource(@Nullable Pool pool) {
+    PoolDataSource(@Nullable Pool pool, boolean autoCommit) {
         this.pool = pool;
+        this.autoCommit = autoCommit;
+    }
+
+    /** Whether clients are in auto-commit mode when they are leased. */
+    boolean isAutoCommit() {
+        return autoCommit;
     }
 
     /** Returns the pool behind this view, and opens it if it is not open. */
@@ -32,7 +39,16 @@ class PoolDataSource implements DataSource, PoolMXBean {
 
     @Override
     public Connection getConnection() throws SQLException {
-        return pool().client();
+        Connection client = pool().client();
+        if (isAutoCommit()) return client;
+        boolean handedOver = false;
+        try {
+            ((ClientConnection) client).beginWithoutAutoCommit();
+            handedOver = true;
+            return client;
+        } finally {
+            if (!handedOver) client.close();
+        }
     }
 
     /** Not supported, because a pool has one user. */

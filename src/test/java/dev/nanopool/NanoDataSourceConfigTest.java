@@ -14,15 +14,6 @@ class NanoDataSourceConfigTest {
         dataSource.setUrl(URL);
     }
 
-    // The bean repeats some defaults, because its getters show them, and the two must not drift apart.
-    @Test
-    void defaultsMustBeThoseOfPoolConfig() {
-        assertThat(dataSource.config())
-                .usingRecursiveComparison()
-                .ignoringFields("name", "url", "credentials", "listener")
-                .isEqualTo(PoolConfig.builder(URL).build());
-    }
-
     @Test
     void millisecondsMustBecomeDurations() {
         dataSource.setConnectionTimeout(1_234);

@@ -7,6 +7,10 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 
@@ -81,6 +85,17 @@ public final class TestAccess {
     /** As if the wall clock had jumped, and the other one had not. */
     public static void shiftWallClock(Pool pool, Duration jump) {
         pool.clock().shiftWallClock(jump.toMillis());
+    }
+
+    /** HikariCP's properties by what README says about them. */
+    public static Map<String, Set<String>> hikari() {
+        Map<String, Set<String>> names = new TreeMap<>();
+        Settings.TABLE.forEach(row ->
+                names.computeIfAbsent(row.hikari, each -> new TreeSet<>()).add(row.name));
+        names.remove(""); // not HikariCP's
+        Settings.MEANINGLESS.forEach((name, why) ->
+                names.computeIfAbsent(why, each -> new TreeSet<>()).add(name));
+        return names;
     }
 
     public static boolean isClosed(Pool pool) {

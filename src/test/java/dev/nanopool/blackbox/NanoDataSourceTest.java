@@ -587,7 +587,7 @@ class NanoDataSourceTest extends PoolTestBase {
                         + " SERIALIZABLE or READ_UNCOMMITTED, or the number of java.sql.Connection: 2, 4, 8 or 1");
         refused(() -> new NanoDataSource().getConnection(), "jdbcUrl: is not set");
         dataSource.setMinimumIdle(3);
-        refused(dataSource::getConnection, "minIdle: 3 is out of bounds; must be 0 to 2");
+        refused(dataSource::getConnection, "minimumIdle: 3 is out of bounds; must be 0 to 2");
     }
 
     private static void refused(ThrowingCallable call, String message) {
