@@ -46,6 +46,9 @@ final class Diagnosis {
         StringBuilder message = new StringBuilder("%s: no connection within %d ms (timeout %d ms)"
                 .formatted(config.name, waitedNanos / 1_000_000, timeoutNanos / 1_000_000));
         if (refused.place() > 0) message.append(", place %d in the line".formatted(refused.place()));
+        if (refused.reason() == Reason.HOPELESS) {
+            message.append(", which would get one after %d ms".formatted(refused.expectedNanos() / 1_000_000));
+        }
         if (refused.reason() == Reason.QUEUE_FULL) message.append(", maxWaiters %d".formatted(config.maxWaiters));
         message.append("; max %d, active %d, idle %d, pending %d"
                 .formatted(stats.size(), stats.active(), stats.idle(), stats.pending()));
@@ -87,6 +90,7 @@ final class Diagnosis {
 
     private Verdict verdict(Reason reason, List<Holder> holders, long timeoutNanos) {
         if (supply.isSuspended()) return Verdict.SUSPENDED;
+        if (reason == Reason.HOPELESS) return Verdict.OVERLOAD;
         if (reason == Reason.DATABASE_DOWN) return Verdict.DATABASE_DOWN;
         if (reason == Reason.DEADLOCK || deadlocks.isPartOfOne()) return Verdict.DEADLOCK;
         // No lease holds a connection, and yet there is none, because the server answers neither callers nor the pool.

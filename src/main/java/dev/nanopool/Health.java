@@ -65,8 +65,9 @@ final class Health {
         }
         PoolStats since = latest.stats.since(now.earlier.stats);
         long millis = (latest.nanos - now.earlier.nanos) / 1_000_000;
-        if (since.timeouts() > 0) {
-            return "in %d ms, %d callers got no connection in time".formatted(millis, since.timeouts());
+        long inVain = since.timeouts() + since.rejected();
+        if (inVain > 0) {
+            return "in %d ms, %d callers got no connection in time".formatted(millis, inVain);
         }
         Duration wait = since.waits().percentile(99);
         if (patienceNanos > 0 && wait.toNanos() > patienceNanos) {

@@ -171,8 +171,8 @@ public final class Pool implements AutoCloseable {
     // The way out
 
     /**
-     * Leases a connection. Waits up to the pool's {@code acquireTimeout} (5 s unless configured). An interrupt ends the
-     * waiting. The caller gives the connection back by closing the client, best by try-with-resources.
+     * Leases a connection. Waits up to the pool's {@code acquireTimeout} (5 s unless configured). Does not wait if so many
+     * callers wait already that its turn would come later, at the pace of the last second. An interrupt ends the waiting. The caller gives the connection back by closing the client, best by try-with-resources.
      *
      * @return the client, in auto-commit mode and with the session's defaults
      * @throws PoolExhaustedException if no connection became free in time, or the pool refused the caller; SQLState 08001

@@ -247,8 +247,8 @@ public final class PoolStats {
     }
 
     /**
-     * Counts the callers that were refused for another reason, such as too many waiters, a deadlock, a database that is down,
-     * or a closed pool.
+     * Counts the callers that were refused for another reason, such as too many waiters, a turn that would come too late, a
+     * deadlock, a database that is down, or a closed pool.
      *
      * @return callers since the start
      */

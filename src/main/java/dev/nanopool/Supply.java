@@ -113,6 +113,11 @@ final class Supply {
         public void wake() {
             alarm.ring();
         }
+
+        @Override
+        public int hopeful() {
+            return isSuspended() || opening() > 0 || outage.isOn() ? Integer.MAX_VALUE : size();
+        }
     }
 
     LeaseQueue<PhysicalConnection> queue() {

@@ -29,12 +29,10 @@ public final class LeaseQueue<T> {
     // errors: an error that strikes after the item has its place must not reach the giver, else it gives it twice.
     private final Unfinished unfinished = new Unfinished();
     private final IdleItems<T> items = new IdleItems<>(unfinished);
-    private final WaitingLine waiters;
+    final WaitingLine waiters;
     private final Pairing<T> pairing;
     private final AtomicInteger pending = new AtomicInteger(); // callers inside take
     private volatile boolean closed;
-    private final int maxWaiters;
-    private final LongSupplier clock; // nanoseconds, never negative, so that < compares
     private final Runnable fillForLater;
     private final Runnable putBack = this::release;
 
@@ -48,13 +46,14 @@ public final class LeaseQueue<T> {
 
         /** Wakes the housekeeper, because a deadline is earlier than its next check. */
         void wake();
+
+        /** How many callers wait before one may be hopeless: as many as there are items. {@code MAX_VALUE} if items may come. */
+        int hopeful();
     }
 
     public LeaseQueue(int maxWaiters, LongSupplier clock, Owner owner) {
-        this.maxWaiters = maxWaiters;
-        this.clock = clock;
         this.fillForLater = owner::fillForLater;
-        this.waiters = new WaitingLine(owner::wake);
+        this.waiters = new WaitingLine(maxWaiters, clock, owner::hopeful, owner::wake);
         this.pairing = new Pairing<>(waiters, items, unfinished, owner::fillForWaiter);
     }
 
@@ -68,16 +67,15 @@ public final class LeaseQueue<T> {
         return waiters.isEmpty() ? items.take(fillForLater) : null;
     }
 
-    /** Waits in the line until {@link #expire} sees the deadline. {@code maxWaiters} does not count {@code uncounted}. */
+    /** Waits in the line until the deadline, unless that is hopeless. {@code maxWaiters} does not count {@code uncounted}. */
     public T take(long deadlineNanos, int uncounted) throws InterruptedException, RefusedException {
         StackReserve.require(); // for `finally`, before there is something to undo
         int place = pending.incrementAndGet();
         Waiter waiter = null;
         boolean isServed = false;
         try {
-            if (place - uncounted > maxWaiters) throw new RefusedException(Reason.QUEUE_FULL, place);
             if (closed) throw new RefusedException(Reason.CLOSED, place);
-            waiter = new Waiter(clock.getAsLong(), deadlineNanos);
+            waiter = waiters.admit(place, uncounted, deadlineNanos);
             join(waiter);
             waiter.await();
             if (waiter.get() instanceof Reason reason) throw new RefusedException(reason, place);

@@ -6,6 +6,7 @@ public final class RefusedException extends Exception {
     public enum Reason {
         TIMED_OUT,
         QUEUE_FULL,
+        HOPELESS,
         CLOSED,
         DATABASE_DOWN,
         DEADLOCK,
@@ -16,12 +17,18 @@ public final class RefusedException extends Exception {
 
     private final Reason reason;
     private final int place;
+    private final long expectedNanos;
 
     /** A refusal of the caller that came as number {@code place} of those that wait; zero if it does not wait. */
     public RefusedException(Reason reason, int place) {
+        this(reason, place, 0);
+    }
+
+    RefusedException(Reason reason, int place, long expectedNanos) {
         super(reason.name(), null, false, false);
         this.reason = reason;
         this.place = place;
+        this.expectedNanos = expectedNanos;
     }
 
     public Reason reason() {
@@ -31,5 +38,10 @@ public final class RefusedException extends Exception {
     /** Which place in the line the caller had when it came, from 1; zero if it did not join the line. */
     public int place() {
         return place;
+    }
+
+    /** How long a {@linkplain Reason#HOPELESS hopeless} caller would have waited at that place; else zero. */
+    public long expectedNanos() {
+        return expectedNanos;
     }
 }

@@ -5,6 +5,8 @@ import java.util.Iterator;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
+import java.util.function.IntSupplier;
+import java.util.function.LongSupplier;
 
 /**
  * The callers that wait, oldest first, and their deadlines. No waiter has a timer, because the housekeeper calls
@@ -16,15 +18,37 @@ final class WaitingLine {
     // again, because the first thread may have failed between them. So each waiter that leaves the line has been woken.
     private final ConcurrentLinkedQueue<Waiter> waiters = new ConcurrentLinkedQueue<>();
     private final AtomicLong earliestNanos = new AtomicLong(Long.MAX_VALUE); // no waiter's deadline is before it
-    private final Runnable alarm; // wakes the housekeeper for a deadline earlier than its next check
     private volatile boolean hasUnwoken; // waking or removing an answered waiter has failed; expire does it again
+    final Pace pace = new Pace();
+    private final int maxWaiters;
+    private final LongSupplier clock; // nanoseconds, never negative, so that < compares
+    private final IntSupplier hopeful; // how many wait before one may be hopeless
+    private final Runnable alarm; // wakes the housekeeper for a deadline earlier than its next check
 
-    WaitingLine(Runnable alarm) {
+    WaitingLine(int maxWaiters, LongSupplier clock, IntSupplier hopeful, Runnable alarm) {
+        this.maxWaiters = maxWaiters;
+        this.clock = clock;
+        this.hopeful = hopeful;
         this.alarm = alarm;
     }
 
     boolean isEmpty() {
         return waiters.isEmpty();
+    }
+
+    /** Makes a waiter of the caller at that place. Refuses it if the line is too long for {@code maxWaiters} or its deadline. */
+    Waiter admit(int place, int uncounted, long deadlineNanos) throws RefusedException {
+        if (place - uncounted > maxWaiters) throw new RefusedException(Reason.QUEUE_FULL, place);
+        long now = clock.getAsLong();
+        if (waiters.isEmpty()) pace.forget(); // the items had no caller to go to
+        long interval = pace.intervalNanos(now);
+        if (interval > 0) {
+            // As many callers as there are items may be served at any moment. Three deviations are left to chance.
+            double before = Math.max(0.0, (double) place - uncounted - hopeful.getAsInt());
+            if ((before - 3 * Math.sqrt(before)) * interval > deadlineNanos - now)
+                throw new RefusedException(Reason.HOPELESS, place, place * interval);
+        }
+        return new Waiter(now, deadlineNanos);
     }
 
     void add(Waiter waiter) {
@@ -59,6 +83,7 @@ final class WaitingLine {
             try {
                 waiter.wake();
                 line.remove(); // for free; remove(waiter) walks the whole line if another thread was faster
+                if (isAnswered) pace.handedOver(clock);
             } catch (RuntimeException | Error e) {
                 if (!isAnswered) throw e;
                 hasUnwoken = true; // a mere write, because there may be neither stack nor memory for a call

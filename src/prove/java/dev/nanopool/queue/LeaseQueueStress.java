@@ -146,7 +146,7 @@ public final class LeaseQueueStress {
     @Outcome(id = "false, TIMED_OUT", expect = ACCEPTABLE, desc = "the timeout came first")
     @Outcome(expect = FORBIDDEN, desc = "two answers, or none")
     public static class HandOffAndTimeoutMustBeOneAnswer {
-        private final WaitingLine line = new WaitingLine(() -> {});
+        private final WaitingLine line = Parts.line(() -> {});
         private final Waiter waiter = new Waiter(0, 10);
 
         public HandOffAndTimeoutMustBeOneAnswer() {
@@ -176,7 +176,7 @@ public final class LeaseQueueStress {
     @Outcome(id = "false, CLOSED", expect = ACCEPTABLE, desc = "the close came first")
     @Outcome(expect = FORBIDDEN, desc = "two answers, or none")
     public static class HandOffAndCloseMustBeOneAnswer {
-        private final WaitingLine line = new WaitingLine(() -> {});
+        private final WaitingLine line = Parts.line(() -> {});
         private final Waiter waiter = new Waiter(0, 10);
 
         public HandOffAndCloseMustBeOneAnswer() {
@@ -230,6 +230,84 @@ public final class LeaseQueueStress {
         public void look(III_Result r) {
             r.r2 = queue.free();
             r.r3 = queue.pending();
+        }
+    }
+
+    /** A caller whose turn would come too late takes nothing with it, whether an item comes meanwhile or not. */
+    @JCStressTest
+    @State
+    @Outcome(id = "1, 0, 0", expect = ACCEPTABLE, desc = "it got the item, because the line was empty")
+    @Outcome(id = "0, 1, 0", expect = ACCEPTABLE, desc = "it was refused, and the item is idle")
+    @Outcome(expect = FORBIDDEN, desc = "the item is lost or there twice")
+    public static class HandOffMustLoseNothingToARefusal {
+        private final LeaseQueue<String> queue;
+        private long now;
+
+        public HandOffMustLoseNothingToARefusal() {
+            queue = new LeaseQueue<>(Integer.MAX_VALUE, () -> now, new Parts(() -> {}, () -> {}, -100));
+            queue.join(new Waiter(0, NEVER));
+            for (int i = 0; i < 100; i++) {
+                queue.join(new Waiter(0, NEVER));
+                now += 10_000_000;
+                queue.give("other");
+            }
+        }
+
+        @Actor
+        public void give() {
+            queue.give("other"); // to the last waiter
+            queue.give("item");
+        }
+
+        @Actor
+        public void take(III_Result r) {
+            try {
+                if (queue.take(now + 1, 0).equals("item")) r.r1 = 1;
+            } catch (InterruptedException e) {
+                throw new AssertionError(e);
+            } catch (RefusedException e) {
+                // the other outcome
+            }
+        }
+
+        @Arbiter
+        public void look(III_Result r) {
+            r.r2 = queue.free();
+            r.r3 = queue.pending();
+        }
+    }
+
+    /** A window that ends while the line has a gap leaves no pace. */
+    @JCStressTest
+    @State
+    @Outcome(id = "0", expect = ACCEPTABLE, desc = "the pace is forgotten")
+    @Outcome(expect = FORBIDDEN, desc = "a pace from before the gap")
+    public static class PaceMustBeForgottenAtAGap {
+        private final Pace pace = new Pace();
+        private long now;
+
+        public PaceMustBeForgottenAtAGap() {
+            for (int i = 0; i < 111; i++) handOver(); // the next one ends a window
+        }
+
+        private void handOver() {
+            now += 10_000_000;
+            pace.handedOver(() -> now);
+        }
+
+        @Actor
+        public void handOverOnce() {
+            handOver();
+        }
+
+        @Actor
+        public void forget() {
+            pace.forget();
+        }
+
+        @Arbiter
+        public void look(I_Result r) {
+            r.r1 = (int) pace.intervalNanos(now);
         }
     }
 
@@ -352,7 +430,7 @@ public final class LeaseQueueStress {
     @Outcome(id = "5", expect = ACCEPTABLE, desc = "the earlier one")
     @Outcome(expect = FORBIDDEN, desc = "the housekeeper comes too late")
     public static class EarlierDeadlineMustBeKept {
-        private final WaitingLine line = new WaitingLine(() -> {});
+        private final WaitingLine line = Parts.line(() -> {});
 
         @Actor
         public void early() {
@@ -413,7 +491,7 @@ public final class LeaseQueueStress {
     @Outcome(expect = FORBIDDEN, desc = "the deadline is forgotten")
     public static class DeadlineMustNotBeForgotten {
         private final AtomicInteger alarms = new AtomicInteger();
-        private final WaitingLine line = new WaitingLine(alarms::incrementAndGet);
+        private final WaitingLine line = Parts.line(alarms::incrementAndGet);
         private long told;
 
         public DeadlineMustNotBeForgotten() {

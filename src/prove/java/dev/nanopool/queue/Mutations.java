@@ -203,7 +203,69 @@ public final class Mutations {
                     "report no deadline to the housekeeper",
                     "WaitingLine",
                     "if (lowerEarliest(nanos)) alarm.run();",
-                    "lowerEarliest(nanos);"));
+                    "lowerEarliest(nanos);"),
+            new Mutation("count no hand-over", "WaitingLine", "if (isAnswered) pace.handedOver(clock);", ""),
+            new Mutation(
+                    "count a hand-over twice",
+                    "WaitingLine",
+                    "if (isAnswered) pace.handedOver(clock);",
+                    "pace.handedOver(clock); pace.handedOver(clock);"),
+            new Mutation(
+                    "keep the pace of a line that was empty",
+                    "WaitingLine",
+                    "if (waiters.isEmpty()) pace.forget();",
+                    ""),
+            new Mutation(
+                    "refuse although fewer callers wait than there are items",
+                    "WaitingLine",
+                    "(double) place - uncounted - hopeful.getAsInt()",
+                    "(double) place - uncounted"),
+            new Mutation(
+                    "refuse for callers that do not count",
+                    "WaitingLine",
+                    "(double) place - uncounted - hopeful.getAsInt()",
+                    "(double) place - hopeful.getAsInt()"),
+            new Mutation(
+                    "leave nothing to chance",
+                    "WaitingLine",
+                    "(before - 3 * Math.sqrt(before))",
+                    "(before - 0 * Math.sqrt(before))"),
+            new Mutation("refuse no hopeless caller", "WaitingLine", "if (interval > 0) {", "if (interval < 0) {"),
+            new Mutation("the hopeless caller joins the line", "LeaseQueue", """
+                    waiter = waiters.admit(place, uncounted, deadlineNanos);
+                    join(waiter);""", """
+                    waiter = new Waiter(0, deadlineNanos);
+                    waiters.add(waiter);
+                    waiters.admit(place, uncounted, deadlineNanos);
+                    join(waiter);"""),
+            new Mutation(
+                    "end a window without a compare-and-set",
+                    "Pace",
+                    "window.compareAndSet(now, now.next(nanos, count));",
+                    "window.set(now.next(nanos, count));"),
+            new Mutation("forget no pace", "Pace", "if (window.get() != null) window.set(null);", ""),
+            new Mutation("count before the clock is read", "Pace", """
+                    long nanos = clock.getAsLong(); // THEN count, so that a thread that comes late takes nothing for slow
+                    long count = handOvers.get();""", """
+                    long count = handOvers.get();
+                    long nanos = clock.getAsLong();"""),
+            new Mutation("end a window early", "Pace", "nanos - now.beganNanos >= WINDOW_NANOS &&", ""),
+            new Mutation(
+                    "believe one window",
+                    "Pace",
+                    "return new Window(nanos, newCount, took, measured, median);",
+                    "return new Window(nanos, newCount, took, measured, measured);"),
+            new Mutation(
+                    "believe the slower one of two windows",
+                    "Pace",
+                    "return new Window(nanos, newCount, took, measured, median);",
+                    "return new Window(nanos, newCount, took, measured, Math.max(measured, latest));"),
+            new Mutation("never forget a pace", "Pace", "return isStill ? 0 : now.interval;", "return now.interval;"),
+            new Mutation(
+                    "take long leases for silence",
+                    "Pace",
+                    "Math.max(STANDSTILL_NANOS, 2 * now.tookNanos)",
+                    "STANDSTILL_NANOS"));
 
     private static final List<Mutation> CORE = List.of(
             new Mutation(
@@ -480,8 +542,8 @@ public final class Mutations {
 
     private static final String TESTS_STARTED = " [1-9]\\d* tests started";
 
-    private static final List<String> FILES =
-            List.of("LeaseQueue", "IdleItems", "WaitingLine", "Waiter", "Pairing", "Unfinished");
+    private static final List<String> FILES = List.of(
+            "LeaseQueue", "IdleItems", "WaitingLine", "Waiter", "Pairing", "Unfinished", "Pace", "RefusedException");
 
     private final Path sources;
 
@@ -588,6 +650,7 @@ public final class Mutations {
                 "--include-engine=junit-jupiter", // no other needs to run, or can, in this directory
                 // A thread that is stranded for ever must not outlast the check.
                 "--config=junit.jupiter.execution.timeout.lifecycle.method.default=1m",
+                "--select-class=dev.nanopool.queue.PaceTest",
                 "--select-class=dev.nanopool.queue.LeaseQueueErrorTest",
                 "--select-class=dev.nanopool.queue.LeaseQueueModelTest"),
         STRESS(

@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.sun.management.OperatingSystemMXBean;
 import dev.nanopool.Pool;
+import dev.nanopool.PoolExhaustedException;
+import dev.nanopool.PoolHealth;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.PoolTestBase;
 import java.lang.management.ManagementFactory;
@@ -11,8 +13,13 @@ import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 
@@ -25,6 +32,9 @@ class WaitingTest extends PoolTestBase {
     private static final double CPU = 0.02;
     private static final Duration WARM_UP = Duration.ofSeconds(2);
     private static final Duration ROUND = Duration.ofSeconds(5);
+    private static final long HOLD_NANOS = Duration.ofMillis(4).toNanos();
+    private static final Pattern EXPECTED =
+            Pattern.compile("place (\\d+) in the line, which would get one after (\\d+) ms;");
 
     private static void say(String text) {
         System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, text);
@@ -90,6 +100,75 @@ class WaitingTest extends PoolTestBase {
         say("closed loop: %d ops/s; per thread %d to %d; wait median %.1f ms, p99.9 %.1f ms"
                 .formatted(Arrays.stream(served).sum() / ROUND.toSeconds(), least, most, median, high));
         return new Evenness((most - 1.0) / least, high / median); // one more or less is chance where leases are few
+    }
+
+    // Three times as many callers come as the pool can serve, and each would wait for half a second. The connections
+    // stay
+    // busy, most of the others learn at once that their turn comes too late, and few wait in vain.
+    @Test
+    void hopelessCallerMustBeRefusedAtItsArrival() throws Exception {
+        Duration patience = Duration.ofMillis(500);
+        Pool pool = open(config().size(4).acquireTimeout(patience));
+        long capacity = lendFor(pool, Duration.ofSeconds(1)); // per second
+        var refusals = new ConcurrentLinkedQueue<Refusal>();
+        long start = System.nanoTime();
+        long before = pool.stats().leasesGranted();
+        for (long i = 0; i < 3 * 4 * capacity; i++) {
+            long nanos = start + i * 1_000_000_000 / (3 * capacity) - System.nanoTime();
+            if (nanos > 0) LockSupport.parkNanos(nanos);
+            threads.start(() -> {
+                long came = System.nanoTime();
+                try (Connection client = pool.client()) {
+                    assertThat(client).isNotNull();
+                    LockSupport.parkNanos(HOLD_NANOS);
+                } catch (PoolExhaustedException e) {
+                    refusals.add(new Refusal(e, System.nanoTime() - came));
+                }
+            });
+        }
+        double seconds = (System.nanoTime() - start) / 1e9;
+        threads.join();
+        long served = pool.stats().leasesGranted() - before;
+        List<Refusal> early = refusals.stream().filter(Refusal::isEarly).toList();
+        say("overload: %.0f of %d served per second; %d refused at once, %d waited in vain"
+                .formatted(served / seconds, capacity, early.size(), refusals.size() - early.size()));
+        assertThat(served / seconds).as("served, in place of " + capacity).isGreaterThan(capacity / 2.0);
+        assertThat(early).hasSizeGreaterThan(refusals.size() / 2);
+        assertThat(early).allSatisfy(refusal -> {
+            assertThat(refusal.exception.verdict()).isEqualTo(PoolExhaustedException.Verdict.OVERLOAD);
+            assertThat(refusal.exception.getMessage()).contains("(timeout 500 ms)");
+        });
+        long[] nanos = early.stream().mapToLong(Refusal::nanos).sorted().toArray();
+        assertThat(nanos[nanos.length / 2]).isLessThan(patience.toNanos() / 5);
+        assertThat(pool.stats().rejected()).isEqualTo(early.size());
+        assertThat(pool.health().status()).isEqualTo(PoolHealth.Status.BUSY);
+    }
+
+    private record Refusal(PoolExhaustedException exception, long nanos) {
+        /** Whether the message says at which place the caller was, and how long it would have waited there. */
+        boolean isEarly() {
+            Matcher expected = EXPECTED.matcher(String.valueOf(exception.getMessage()));
+            return expected.find()
+                    && Integer.parseInt(expected.group(1)) > 4
+                    && Long.parseLong(expected.group(2)) > 500;
+        }
+    }
+
+    /** Lends all connections all the time, and says how many leases that were. */
+    private long lendFor(Pool pool, Duration time) throws Exception {
+        long end = System.nanoTime() + time.toNanos();
+        for (int i = 0; i < 8; i++) {
+            threads.start(() -> {
+                while (System.nanoTime() < end) {
+                    try (Connection client = pool.client()) {
+                        assertThat(client).isNotNull();
+                        LockSupport.parkNanos(HOLD_NANOS);
+                    }
+                }
+            });
+        }
+        threads.join();
+        return pool.stats().leasesGranted();
     }
 
     // A waiting caller costs nothing, because it has no spin, no yield and no timer of its own.

@@ -70,6 +70,12 @@ class LeaseQueueErrorTest {
             call();
         }
 
+        @Override
+        public int hopeful() {
+            call();
+            return 0;
+        }
+
         long time() {
             call();
             return 0;
@@ -234,6 +240,11 @@ class LeaseQueueErrorTest {
 
             @Override
             public void wake() {}
+
+            @Override
+            public int hopeful() {
+                return 0;
+            }
         });
         line.set(queue);
         queue.release();
@@ -280,7 +291,7 @@ class LeaseQueueErrorTest {
     // never run again, because the JDK's scheduler is left half changed.
     @Test
     void waiterMustNotBeWokenWhereTheStackIsNearlyFull() throws Exception {
-        var line = new WaitingLine(() -> {});
+        var line = Parts.line(() -> {});
         for (int i = 0; i < 2; i++) line.add(new Sleeper(0));
         line.handOver("item"); // a call that the JVM prepares on a full stack is unusable for ever
         line.refuse(RefusedException.Reason.CLOSED, NEVER);
@@ -379,7 +390,7 @@ class LeaseQueueErrorTest {
     // Waking the caller fails after it has its answer. The item is its own, and expire wakes it.
     @Test
     void callerMustBeWokenByExpireIfItsGiverFailed() {
-        var line = new WaitingLine(() -> {});
+        var line = Parts.line(() -> {});
         var sleeper = new Sleeper(1);
         line.add(sleeper);
         assertThat(line.handOver("item")).as("the item is given").isTrue();
@@ -393,7 +404,7 @@ class LeaseQueueErrorTest {
     // The next giver meets a waiter that has its answer and was not woken. It wakes this waiter before it removes it.
     @Test
     void answeredWaiterMustBeWokenBeforeAnotherThreadRemovesIt() {
-        var line = new WaitingLine(() -> {});
+        var line = Parts.line(() -> {});
         var first = new Sleeper(1);
         var second = new Sleeper(0);
         line.add(first);

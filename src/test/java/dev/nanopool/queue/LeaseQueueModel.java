@@ -34,7 +34,7 @@ public class LeaseQueueModel {
     private @Nullable Thread sleeper; // guarded by this
     private volatile @Nullable Thread doomed;
     private final LeaseQueue<Item> queue =
-            new LeaseQueue<>(Integer.MAX_VALUE, clock::get, new Parts(this::opened, () -> alarmed.set(true)));
+            new LeaseQueue<>(Integer.MAX_VALUE, clock::get, new Parts(this::opened, () -> alarmed.set(true), -100));
 
     /** The opener of the queue. A permit has no item, so it makes one. */
     private void opened() {
@@ -76,6 +76,38 @@ public class LeaseQueueModel {
         } catch (RefusedException e) {
             if (e.reason() != Reason.CLOSED) throw e;
         }
+    }
+
+    /** Leaves at once if the line has moved slowly and is not empty. */
+    @Operation
+    public void borrowUnlessHopeless() throws Exception {
+        try {
+            use(queue.take(clock.get() + 1, 0));
+        } catch (RefusedException e) {
+            if (e.reason() != Reason.HOPELESS) throw e;
+        }
+    }
+
+    /** The line has moved once in 20 ms so far. */
+    @Operation
+    public void moveSlowly() {
+        for (int i = 0; i < 48; i++) {
+            clock.addAndGet(20_000_000);
+            queue.waiters.pace.handedOver(clock::get);
+        }
+    }
+
+    /** An item comes for a caller that has waited, and comes back. */
+    @Operation
+    public void serve() {
+        permits.incrementAndGet();
+        items.incrementAndGet();
+        var item = new Item();
+        var waiter = new Waiter(0, NEVER);
+        queue.join(waiter);
+        queue.give(item);
+        while (waiter.get() == null) Thread.onSpinWait();
+        use(waiter.item());
     }
 
     /** Leaves when {@link #findDeadlock} has met it. */

@@ -64,6 +64,10 @@ class LeaseQueueModelTest {
             give: borrowUnlessDeadlocked | borrow | findDeadlock
             borrow | borrowUnlessDeadlocked | give findDeadlock
 
+            # The same for a caller that is refused at its arrival.
+            moveSlowly: serve | borrowUnlessHopeless
+            moveSlowly: serve | borrowUnlessHopeless | borrow
+
             # The housekeeper learns every deadline.
             borrowInTime | keepDeadline
             borrowInTime | borrowInTime | keepBothDeadlines
