@@ -80,10 +80,20 @@ class ConsumersTest {
         Matcher artifacts = Pattern.compile("<dependency>.*?<artifactId>(.*?)</artifactId>", Pattern.DOTALL)
                 .matcher(pom);
         assertThat(artifacts.results().map(result -> result.group(1)))
-                .containsExactly("postgresql", "jspecify", "checker-qual", "micrometer-core");
+                .containsExactly(
+                        "postgresql",
+                        "jspecify",
+                        "checker-qual",
+                        "micrometer-core",
+                        "spring-boot-autoconfigure",
+                        "spring-boot-jdbc",
+                        "spring-boot-health",
+                        "spring-boot-actuator-autoconfigure",
+                        "spring-boot-actuator",
+                        "jackson-annotations");
         assertThat(pom.split("<optional>true</optional>", -1))
-                .as("three optional dependencies")
-                .hasSize(4);
+                .as("nine optional dependencies")
+                .hasSize(10);
     }
 
     private static Path file(String property) {

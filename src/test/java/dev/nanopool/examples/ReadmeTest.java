@@ -49,7 +49,7 @@ class ReadmeTest {
     private static final Path EXAMPLES = Path.of("src/test/java/dev/nanopool/examples");
 
     /** Languages of code that some test of this class compares or runs. */
-    private static final Set<String> LANGUAGES = Set.of("java", "xml", "kotlin", "properties", "sh");
+    private static final Set<String> LANGUAGES = Set.of("java", "xml", "kotlin", "properties", "sh", "yaml");
 
     private static final Pattern REGION = Pattern.compile("// @start region=\"([\\w-]+)\"");
     private static final Pattern NUMBER = Pattern.compile("\\d+(,\\d{3})*(\\.\\d+)?");
@@ -120,32 +120,54 @@ class ReadmeTest {
         }
     }
 
-    // Spring Boot binds the lines that README shows to the bean that README shows.
+    // Spring Boot takes the properties that README and its page show.
     @Tag("server")
     @Test
-    void springBootMustBindThePropertiesOfReadme() throws Exception {
+    void springBootMustTakeThePropertiesOfTheDocuments() throws Exception {
         List<String> lines = readme().section("Spring Boot, Hibernate, jOOQ, plain servers").snippets().stream()
                 .filter(snippet -> snippet.language().equals("properties"))
                 .flatMap(snippet -> snippet.code().lines())
                 .toList();
-        assertThat(lines).anyMatch(line -> line.startsWith("spring.datasource.url=jdbc:postgresql:"));
-        List<String> given = new ArrayList<>(lines);
-        given.removeIf(line -> line.startsWith("spring.datasource."));
-        URI server = URI.create(TestServer.url());
-        given.add("spring.datasource.driver-class-name=org.postgresql.Driver"); // for a libpq URI
-        given.add("spring.datasource.url=" + server);
+        springBootMustStart(new ArrayList<>(lines), 20, 2_000);
+        List<String> yaml = Document.read("src/site/spring.md").snippets().stream()
+                .filter(snippet -> snippet.language().equals("yaml"))
+                .map(Snippet::code)
+                .toList();
+        assertThat(yaml).hasSize(1);
+        springBootMustStart(flat(yaml.getFirst()), 20, 2_000);
+    }
+
+    private static void springBootMustStart(List<String> properties, int size, long timeout) throws Exception {
+        assertThat(properties).anyMatch(line -> line.startsWith("spring.datasource.url=jdbc:postgresql:"));
+        properties.removeIf(line -> line.matches("spring\\.datasource\\.(url|username|password)=.*"));
+        properties.add("spring.datasource.driver-class-name=org.postgresql.Driver"); // for a libpq URI
+        properties.add("spring.datasource.url=" + TestServer.url());
         new ApplicationContextRunner()
-                .withConfiguration(AutoConfigurations.of(DataSourceAutoConfiguration.class))
-                .withUserConfiguration(SpringBootExample.class)
-                .withPropertyValues(given.toArray(String[]::new))
+                .withConfiguration(AutoConfigurations.of(
+                        DataSourceAutoConfiguration.class, Class.forName("dev.nanopool.spring.PoolAutoConfiguration")))
+                .withPropertyValues(properties.toArray(String[]::new))
                 .run(context -> {
                     var dataSource = (NanoDataSource) context.getBean(DataSource.class);
-                    assertThat(dataSource.getMaximumPoolSize()).isEqualTo(20);
-                    assertThat(dataSource.getConnectionTimeout()).isEqualTo(2_000);
+                    assertThat(dataSource.getMaximumPoolSize()).isEqualTo(size);
+                    assertThat(dataSource.getConnectionTimeout()).isEqualTo(timeout);
                     try (Connection client = dataSource.getConnection()) {
                         assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
                     }
                 });
+    }
+
+    /** Properties of a YAML document that has only maps, with two blanks for each level. */
+    private static List<String> flat(String yaml) {
+        List<String> properties = new ArrayList<>();
+        List<String> path = new ArrayList<>();
+        for (String line : yaml.lines().toList()) {
+            String[] entry = line.strip().split(": *", 2);
+            int level = (line.length() - line.stripLeading().length()) / 2;
+            path.subList(level, path.size()).clear();
+            path.add(entry[0]);
+            if (!entry[1].isEmpty()) properties.add(String.join(".", path) + "=" + entry[1]);
+        }
+        return properties;
     }
 
     // The documents show what runs
