@@ -1,27 +1,27 @@
 package dev.nanopool;
 
-import java.util.concurrent.locks.LockSupport;
-import org.jspecify.annotations.Nullable;
-
 /** Wakes the housekeeper before its time. Every part of the pool may ring it. Thread-safe, never blocks. */
 final class Alarm {
-    private volatile @Nullable Thread housekeeper;
+    private volatile boolean rung;
     private volatile boolean sweepWanted;
-
-    /** Sets the thread to wake, which has started. */
-    void wakes(Thread thread) {
-        housekeeper = thread;
-    }
 
     /** Wakes the housekeeper, so that it checks the line and what threads have abandoned. */
     void ring() {
-        LockSupport.unpark(housekeeper);
+        rung = true; // THEN wake the clock, which asks for it
+        JvmClock.wake();
     }
 
     /** Wakes the housekeeper, so that it inspects every idle connection, too. */
     void ringForSweep() {
         sweepWanted = true;
         ring();
+    }
+
+    /** Answers whether the housekeeper shall look, and forgets that. For the clock alone. */
+    boolean takeRing() {
+        boolean wanted = rung;
+        if (wanted) rung = false; // before the look, so that a later ring gets one of its own
+        return wanted;
     }
 
     /** Answers whether a sweep is wanted, and forgets the wish. For the housekeeper alone. */

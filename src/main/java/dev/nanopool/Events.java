@@ -3,21 +3,29 @@ package dev.nanopool;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.List;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Consumer;
 
 /**
  * The one funnel for what happens in a pool. Each event goes to the counters, Flight Recorder, the log and the listener, in this
  * order. What a log handler or a listener throws ends here, because the caller may be between a permit and its connection.
- * Thread-safe.
+ * The clock only counts, and another thread tells the others, because a log handler or a listener may block. Thread-safe.
  */
 final class Events {
+    private static final int MOST_DEFERRED = 1_000;
     private static final Logger STATISTICS = System.getLogger("dev.nanopool.statistics");
 
     private final String pool;
     private final Logger logger;
     private final Counters counters = new Counters();
-    private final List<Event.Sink> sinks;
+    private final List<Event.Sink> sinks; // besides the counters
     private final AtomicLong sinksFailed = new AtomicLong();
+    private final BlockingQueue<Event> deferred = new LinkedBlockingQueue<>(MOST_DEFERRED); // of the clock
+    private final AtomicBoolean isTelling = new AtomicBoolean(); // a thread tells the deferred events
+    private volatile Consumer<Runnable> starter = Runnable::run;
 
     Events(String pool, PoolListener listener) {
         this(pool, listener, System.getLogger("dev.nanopool"));
@@ -27,7 +35,12 @@ final class Events {
         this.pool = pool;
         this.logger = logger;
         Event.Sink recorder = Recorder.IS_PRESENT ? new Recorder(pool) : event -> {};
-        this.sinks = List.of(counters, recorder, this::log, event -> tell(event, listener));
+        this.sinks = List.of(recorder, this::log, event -> tell(event, listener));
+    }
+
+    /** Sets what starts a thread for the events of the clock. */
+    void startsBy(Consumer<Runnable> threads) {
+        starter = threads;
     }
 
     Counters counters() {
@@ -56,13 +69,42 @@ final class Events {
 
     /** Hands the event to all sinks. Throws nothing that a sink throws. */
     void happened(Event event) {
-        for (Event.Sink sink : sinks) {
-            try {
-                sink.accept(event);
-            } catch (Throwable e) {
-                sinkFailed(e);
-            }
+        tell(event, counters);
+        if (!JvmClock.isCurrent()) sinks.forEach(sink -> tell(event, sink));
+        else if (deferred.offer(event)) tellDeferred();
+        else sinksFailed.incrementAndGet(); // they have been hanging for long
+    }
+
+    private void tell(Event event, Event.Sink sink) {
+        try {
+            sink.accept(event);
+        } catch (Throwable e) {
+            sinkFailed(e);
         }
+    }
+
+    /** Starts a thread that tells the events of the clock if there are any. If this fails, the next call does it. */
+    void tellDeferred() {
+        if (deferred.isEmpty() || !isTelling.compareAndSet(false, true)) return;
+        boolean started = false;
+        try {
+            starter.accept(this::tellAllDeferred);
+            started = true;
+        } finally {
+            if (!started) isTelling.set(false);
+        }
+    }
+
+    private void tellAllDeferred() {
+        try {
+            for (Event next = deferred.poll(); next != null; next = deferred.poll()) {
+                Event event = next;
+                sinks.forEach(sink -> tell(event, sink));
+            }
+        } finally {
+            isTelling.set(false); // THEN look again, because the clock may have seen it set
+        }
+        tellDeferred();
     }
 
     private void sinkFailed(Throwable failure) {

@@ -5,20 +5,17 @@ import dev.nanopool.queue.LeaseQueue;
 import dev.nanopool.queue.RefusedException.Reason;
 import java.time.Duration;
 import java.util.ArrayDeque;
-import java.util.concurrent.locks.LockSupport;
 import java.util.function.IntUnaryOperator;
 
 /**
- * The one clock of the pool. Its thread answers callers whose deadline has passed, and inspects all connections once a second. It
- * does no I/O that could block, and waits for no lock that a lease may hold. It is a platform thread, so that a server that is
- * busy with virtual threads cannot delay it.
+ * Does what the pool needs from time to time, on the JVM's clock. It answers callers whose deadline has passed, and inspects all
+ * connections once a second. It does no I/O that could block, and waits for no lock that a lease may hold.
  */
-final class Housekeeper {
-    private static final long LINE_NANOS = Duration.ofMillis(5).toNanos(); // at least this between two checks
+final class Housekeeper implements JvmClock.Round {
     // How often the housekeeper sets the coarse clock while leases come and go.
     private static final long TICK_NANOS = Duration.ofMillis(10).toNanos();
     private static final double MANY_LEASES = 10_000; // a second; from then on the clock is coarse
-    private static final long QUIET_NANOS = Duration.ofMillis(250).toNanos(); // at most this between two checks
+    private static final Duration ENDING = Duration.ofSeconds(2);
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
     private static final int NUMBERS_SWEEPS = 30; // from one line of the pool's numbers to the next
 
@@ -36,11 +33,9 @@ final class Housekeeper {
     private final Suspicion suspicion;
     private final Alarm alarm;
     private final PoolThreads threads;
-    private final Thread thread;
-    private volatile boolean stopped;
 
-    // Only the housekeeper reads and writes the fields below.
-    private long sweptNanos;
+    // Only the clock reads and writes the fields below, and the creating thread before it starts.
+    private long sweepNanos; // when the next sweep is due
     private int sweeps;
     private long countedLeases; // when the clock was last slowed down or kept going
     private long countedLeasesNanos;
@@ -77,57 +72,42 @@ final class Housekeeper {
         this.clock = clock;
         this.alarm = alarm;
         this.threads = threads;
-        this.thread = threads.platformThread("housekeeper", this::run);
     }
 
     void start() {
-        long now = Clock.nanoTime();
-        sweptNanos = now;
-        countedNanos = now;
-        alarm.wakes(thread);
-        threads.start(thread);
+        countedNanos = Clock.nanoTime();
+        sweepNanos = countedNanos + SWEEP_NANOS;
+        JvmClock.add(this);
     }
 
-    /** Ends the thread, but does not wait for its end. {@link PoolThreads#awaitEnd} waits. */
-    void stop() {
-        stopped = true;
-        alarm.ring();
+    /** Ends the housekeeping, and waits for a moment until it has ended. Answers whether it has. */
+    boolean stop() {
+        boolean hasEnded = JvmClock.remove(this, ENDING);
+        threads.start("log", () -> {
+            long unused = supply.outage().report(Long.MAX_VALUE);
+        });
+        return hasEnded;
     }
 
-    private void run() {
-        while (!stopped) {
-            try {
-                workAndPark();
-            } catch (RuntimeException | Error e) { // the clock must go on, because callers' deadlines depend on it
-                events.happened(new Event.Bug("the housekeeper failed", e));
-            }
-        }
-        long unused = supply.outage().report(Long.MAX_VALUE);
+    @Override
+    public boolean takeRing() {
+        return alarm.takeRing();
     }
 
-    private void workAndPark() {
-        long now = Clock.nanoTime();
+    @Override
+    public void failed(Throwable failure) {
+        events.happened(new Event.Bug("the housekeeper failed", failure));
+    }
+
+    @Override
+    public void keepTime(long now) {
         if (isCoarse) clock.tick(now);
-        long next = now;
-        try {
-            next = doWhatIsDue(now);
-        } finally {
-            park(now, next); // also if it fails again and again
-        }
-    }
-
-    private void park(long now, long next) {
-        LockSupport.parkNanos(this, Math.max(next - now, LINE_NANOS));
-        long early = now + LINE_NANOS - Clock.nanoTime();
-        while (early > 0 && !stopped) {
-            LockSupport.parkNanos(this, early);
-            early = now + LINE_NANOS - Clock.nanoTime();
-        }
+        long unused = queue.expire(now);
     }
 
     /** Checks four times a second whether leases come and go, and whether the machine has been asleep. */
-    private void keepTime(long now) {
-        if (isTicking && now - countedLeasesNanos < QUIET_NANOS) return;
+    private void watchLeases(long now) {
+        if (isTicking && now - countedLeasesNanos < JvmClock.BEAT_NANOS) return;
         long leases = 0;
         for (PhysicalConnection connection : supply.connections()) leases += connection.leases();
         boolean wasCoarse = isCoarse;
@@ -143,22 +123,24 @@ final class Housekeeper {
         }
     }
 
-    /** Does what is due, and never blocks. Answers when to check again, at the latest. */
-    private long doWhatIsDue(long now) {
-        keepTime(now);
-        long next = Math.min(now + (isTicking ? TICK_NANOS : QUIET_NANOS), queue.expire(now));
+    @Override
+    public long look(long now) {
+        events.tellDeferred(); // which an error may have prevented
+        if (isCoarse) clock.tick(now);
+        watchLeases(now);
+        long next = Math.min(isTicking ? JvmClock.next(now, TICK_NANOS) : Long.MAX_VALUE, queue.expire(now));
         next = Math.min(next, attendToOutage(now));
         watchdog.enforce(now);
         supply.recover();
         for (PhysicalConnection connection : supply.connections()) {
             if (connection.abandoned) checks.recover(connection);
         }
-        boolean isDue = now - sweptNanos >= SWEEP_NANOS;
+        boolean isDue = now >= sweepNanos;
         if (isDue || audit.isSuspicious()) audit.compare(now);
         if (isDue) sweep(now);
         else if (alarm.takeSweep()) sweepEarly(now);
         threads.rescue(now); // last, because it may fail
-        return next;
+        return Math.min(next, sweepNanos);
     }
 
     /** Refuses callers if the database has been down for too long. Answers when to check again. */
@@ -176,15 +158,20 @@ final class Housekeeper {
     /** Looks after all connections, once a second. */
     private void sweep(long now) {
         supply.adjust();
-        sweptNanos = now;
+        sweepNanos = JvmClock.next(now + SWEEP_NANOS - SWEEP_NANOS / 4, Math.min(SWEEP_NANOS / 4, JvmClock.BEAT_NANOS));
         supply.readmit();
         supply.probe();
         deadlocks.inspect();
-        if (sweeps++ % NUMBERS_SWEEPS == 0 && events.wantsNumbers()) {
-            threads.start("statistics", () -> events.happened(new Event.Numbers(statistics.snapshot())));
+        if (sweeps++ % NUMBERS_SWEEPS == 0) threads.start("statistics", this::reportNumbers);
+        for (PhysicalConnection connection : supply.connections()) {
+            leaks.inspect(connection, now);
+            JvmClock.breathe();
         }
-        for (PhysicalConnection connection : supply.connections()) leaks.inspect(connection, now);
         inspectIdle(now, idle -> surplus(idle, now));
+    }
+
+    private void reportNumbers() {
+        if (events.wantsNumbers()) events.happened(new Event.Numbers(statistics.snapshot()));
     }
 
     /** Inspects the idle connections before their time, because another part of the pool has rung the alarm. */
@@ -204,6 +191,7 @@ final class Housekeeper {
             int unneededNow = surplus.applyAsInt(idle.size());
             for (PhysicalConnection next = idle.poll(); next != null; next = idle.poll()) {
                 inspect(next, now, unneededNow-- > 0 ? Fact.UNNEEDED.bit() : 0);
+                JvmClock.breathe();
             }
         } finally {
             for (PhysicalConnection lost : idle) lost.abandoned = true; // something was thrown

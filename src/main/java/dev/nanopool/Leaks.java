@@ -27,12 +27,16 @@ final class Leaks {
         if (isForgotten ? lease.usage().isInside() : lease.usage().isBusy()) return;
         boolean isKnown = lease.isSuspected();
         if (!isForgotten && (isKnown || !findSuspicion(lease, now))) return;
+        // Another thread calls the driver and the listener, because the clock must not wait for them.
+        threads.start("leak", () -> report(connection, lease, isForgotten, isKnown));
+        if (!isForgotten) lease.suspect(); // after the thread has started, so that the report comes
+    }
+
+    private void report(PhysicalConnection connection, Lease.Lasting lease, boolean isForgotten, boolean isKnown) {
         PoolExhaustedException.Holder holder = Stacks.holder(lease, stack(lease));
-        if (isForgotten ? !connection.end(lease, 0) : !connection.isLeasedBy(lease))
-            return; // the lease has ended meanwhile
-        lease.suspect();
-        // Another thread calls the listener, because the housekeeper must not wait for it.
-        threads.start("leak", () -> events.happened(new Event.Leaked(holder, isForgotten, isKnown)));
+        // Else the lease has ended meanwhile.
+        boolean isNews = isForgotten ? connection.end(lease, 0) : connection.isLeasedBy(lease);
+        if (isNews) events.happened(new Event.Leaked(holder, isForgotten, isKnown));
     }
 
     /**

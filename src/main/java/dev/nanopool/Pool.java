@@ -49,6 +49,7 @@ public final class Pool implements AutoCloseable {
         var closing = new Closing();
         this.events = new Events(config.name, config.listener);
         this.threads = new PoolThreads(config.name, events);
+        events.startsBy(task -> threads.start("log", task));
         var outage = new Outage(config, events, alarm);
         var suspicion = new Suspicion(outage, alarm);
         var connector = new Connector(config, threads, closing);

@@ -5,6 +5,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Supplier;
 import jdk.jfr.Category;
 import jdk.jfr.Description;
@@ -67,7 +68,7 @@ final class Recorder implements Event.Sink {
     }
 
     static void forget(Supplier<PoolStats> pool) {
-        POOLS.remove(pool);
+        if (POOLS.remove(pool)) Hook.remove();
     }
 
     private static void recordPools() {
@@ -184,19 +185,44 @@ final class Recorder implements Event.Sink {
         event.commit();
     }
 
-    /** Asks Flight Recorder to call, from the first pool on. */
+    /** Asks Flight Recorder to call, from the first pool until the last one. Afterwards the JDK does not keep our classes. */
     private static final class Hook implements FlightRecorderListener {
-        static {
-            // Nothing of Flight Recorder is started here; if it starts, recorderInitialized is called.
-            FlightRecorder.addListener(new Hook());
+        private static final ReentrantLock LOCK = new ReentrantLock();
+        private static @Nullable Hook added; // under the lock
+        private static int users; // under the lock
+
+        private final Runnable recording = Recorder::recordPools;
+
+        static void add() {
+            LOCK.lock();
+            try {
+                if (added == null) {
+                    var hook = new Hook();
+                    // Nothing of Flight Recorder is started here; if it starts, recorderInitialized is called.
+                    FlightRecorder.addListener(hook);
+                    added = hook;
+                }
+                users++;
+            } finally {
+                LOCK.unlock();
+            }
         }
 
-        /** Initialises the class. */
-        static void add() {}
+        static void remove() {
+            LOCK.lock();
+            try {
+                if (--users > 0 || added == null) return;
+                FlightRecorder.removeListener(added);
+                boolean unused = FlightRecorder.removePeriodicEvent(added.recording);
+                added = null;
+            } finally {
+                LOCK.unlock();
+            }
+        }
 
         @Override
         public void recorderInitialized(FlightRecorder recorder) {
-            FlightRecorder.addPeriodicEvent(Numbers.class, Recorder::recordPools);
+            FlightRecorder.addPeriodicEvent(Numbers.class, recording);
         }
     }
 

@@ -53,9 +53,10 @@ final class Shutdown {
         int cut = drained ? 0 : leased();
         boolean isClosed = drained ? awaitClosed(() -> {}) : awaitClosed(this::cutAll);
         if (!isClosed) events.happened(new Event.NotClosed(supply.connections().size()));
-        housekeeper.stop();
+        boolean isStopped = housekeeper.stop();
         Thread running = threads.awaitEnd(ENDING);
         if (running != null) events.happened(new Event.NotEnded(running.getName()));
+        else if (!isStopped) events.happened(new Event.NotEnded("nanopool-clock"));
         if (!isToldOf.getAndSet(true)) {
             events.happened(new Event.Stopped(cut, Duration.ofNanos(Clock.nanoTime() - startNanos)));
         }

@@ -33,7 +33,7 @@
  *   <li>{@code Supply.discard} closes it on a thread of the pool. Its permit opens the next connection.
  * </ol>
  *
- * The {@code Housekeeper} is the clock of all this. It refuses callers whose deadline has passed, looks at idle connections, finds
+ * {@code JvmClock}, one thread for all pools, calls the {@code Housekeeper} of each. It refuses callers whose deadline has passed, looks at idle connections, finds
  * leaks and deadlocks, and recovers a connection whose thread has failed.
  *
  * <p>Read in this order: {@link dev.nanopool.Pool}, {@code Leases}, {@code LeaseQueue}, {@code PhysicalConnection}, {@code Fate},
