@@ -214,7 +214,7 @@ public final class Injection {
 
     private static boolean isPools(StackFrame frame) {
         String name = frame.getClassName();
-        return ROOMS.contains(name.substring(0, name.lastIndexOf('.')));
+        return ROOMS.contains(name.substring(0, Math.max(0, name.lastIndexOf('.'))));
     }
 
     private static void throwOf(Site site, Kind kind) {
