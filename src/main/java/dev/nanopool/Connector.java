@@ -30,11 +30,13 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import javax.net.ssl.SSLSocketFactory;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.Driver;
 import org.postgresql.PGProperty;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.core.ServerVersion;
+import org.postgresql.core.SocketFactoryFactory;
 
 /** Opens connections, with URL, TLS, credentials and deadline. Thread-safe. Blocks for {@code connectTimeout} at most. */
 final class Connector {
@@ -137,6 +139,13 @@ final class Connector {
             Phases phases) {
         void abort() throws SQLException {
             Connector.abort(connection, socket);
+        }
+    }
+
+    /** Checks what needs no server, which are the files of certificates if the mode verifies the server. */
+    void check() throws SQLException {
+        if (config.tls.compareTo(TlsMode.VERIFY_CA) >= 0) {
+            SSLSocketFactory unused = SocketFactoryFactory.getSslSocketFactory(properties);
         }
     }
 

@@ -1,6 +1,9 @@
 package dev.nanopool;
 
+import java.time.Duration;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.LongAdder;
+import org.jspecify.annotations.Nullable;
 
 /** The pool's counters and histograms, which {@link PoolStats} reads. Thread-safe. */
 final class Counters implements Event.Sink {
@@ -13,14 +16,15 @@ final class Counters implements Event.Sink {
     private final LongAdder rejected = new LongAdder();
     private final LongAdder leftOpen = new LongAdder();
     private final LongAdder bugs = new LongAdder();
-    private final Histogram connects = new Histogram();
-    private final Histogram resets = new Histogram();
+    private final AtomicReference<@Nullable Histogram> connects =
+            new AtomicReference<>(); // made at first use, as the other
+    private final AtomicReference<@Nullable Histogram> resets = new AtomicReference<>();
 
     @Override
     public void accept(Event event) {
         switch (event) {
             case Event.Opened open -> {
-                connects.recordShared(open.took().toNanos());
+                record(connects, open.took());
                 opened.increment();
             }
             case Event.Closed unused -> closed.increment();
@@ -29,11 +33,26 @@ final class Counters implements Event.Sink {
             case Event.Leaked leak -> leaked.add(leak.isKnown() ? 0 : 1);
             case Event.Exhausted refused -> (refused.isTimeout() ? timeouts : rejected).increment();
             case Event.RefusedClosed unused -> rejected.increment();
-            case Event.Reset reset -> resets.recordShared(reset.took().toNanos());
+            case Event.Reset reset -> record(resets, reset.took());
             case Event.TransactionLeftOpen unused -> leftOpen.increment();
             case Event.Bug unused -> bugs.increment();
             default -> {} // not counted
         }
+    }
+
+    private static void record(AtomicReference<@Nullable Histogram> histogram, Duration took) {
+        Histogram made = histogram.get();
+        if (made == null) {
+            made = new Histogram();
+            Histogram other = histogram.compareAndExchange(null, made);
+            if (other != null) made = other;
+        }
+        made.recordShared(took.toNanos());
+    }
+
+    private static PoolStats.Durations snapshot(AtomicReference<@Nullable Histogram> histogram) {
+        Histogram made = histogram.get();
+        return made == null ? PoolStats.Durations.NONE : made.snapshot();
     }
 
     long opened() {
@@ -65,7 +84,7 @@ final class Counters implements Event.Sink {
     }
 
     long resets() {
-        return resets.count();
+        return snapshot(resets).count();
     }
 
     long leftOpen() {
@@ -90,7 +109,7 @@ final class Counters implements Event.Sink {
                 leftOpen(),
                 waits.snapshot(),
                 uses.snapshot(),
-                connects.snapshot(),
-                resets.snapshot());
+                snapshot(connects),
+                snapshot(resets));
     }
 }

@@ -26,7 +26,7 @@ final class Health {
         this.statistics = statistics;
         this.patienceNanos = config.acquireTimeout.toNanos() / 2;
         this.windowNanos = Math.max(LEAST_NANOS, patienceNanos);
-        var first = new Sample(statistics.snapshot(), Clock.nanoTime());
+        var first = new Sample(PoolStats.NOTHING, Clock.nanoTime());
         this.window = new AtomicReference<>(new Window(first, first));
     }
 

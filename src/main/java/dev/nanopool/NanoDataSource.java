@@ -361,6 +361,26 @@ public class NanoDataSource extends PoolDataSource implements AutoCloseable {
     }
 
     /**
+     * Tells whether the first caller opens the first connection.
+     *
+     * @return whether it does
+     */
+    public boolean isLazy() {
+        return settings.get(Settings.LAZY);
+    }
+
+    /**
+     * Sets whether the first caller opens the first connection, so that the start of the pool speaks to no server.
+     * {@code minimumIdle} must then be -1 or 0. Default: false. See {@link PoolConfig.Builder#lazy}.
+     *
+     * @param lazy true: the start opens no connection
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setLazy(boolean lazy) {
+        set(Settings.LAZY, lazy);
+    }
+
+    /**
      * Returns how long {@link #getConnection()} waits.
      *
      * @return milliseconds; 0 stands for a year

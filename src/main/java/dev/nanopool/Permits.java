@@ -58,6 +58,7 @@ final class Permits {
 
     /** Takes each abandoned permit in hand, and passes it to {@code next}. */
     void recover(Consumer<Permit> next) {
+        if (inHand.isEmpty()) return;
         inHand.removeIf(Permit::isUsed);
         for (Permit permit : inHand) {
             if (permit.compareAndSet(State.ABANDONED, State.IN_HAND)) next.accept(permit);

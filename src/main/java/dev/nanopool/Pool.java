@@ -101,7 +101,8 @@ public final class Pool implements AutoCloseable {
      * Opens a pool and {@code minIdle} connections, {@code connectParallelism} at a time. Blocks until all are usable or one
      * has failed. Each attempt takes {@code connectTimeout} at most. If the server lets in fewer (53300), the pool starts with
      * those, one at least, and opens the others when the server has room. An interrupt ends the waiting, and the pool closes
-     * again what it has opened. A static initialiser may call this method.
+     * again what it has opened. A static initialiser may call this method. A {@linkplain PoolConfig.Builder#lazy lazy} pool opens
+     * nothing here, and this method speaks to no server.
      *
      * @param config what the pool is made of
      * @return the pool

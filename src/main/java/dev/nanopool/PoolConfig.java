@@ -28,6 +28,7 @@ public final class PoolConfig {
     final TlsMode tls;
     final int size;
     final int minIdle;
+    final boolean lazy;
     final Duration acquireTimeout;
     final Duration outagePatience;
     final Duration cancelPatience;
@@ -56,7 +57,8 @@ public final class PoolConfig {
         url = ConnectionUrl.parse(builder.url, builder.driverProperties);
         tls = tls(builder.tls, url);
         size = within("size", builder.size, 1, 10_000);
-        minIdle = within("minIdle", builder.minIdle == null ? size : builder.minIdle, 0, size);
+        lazy = builder.lazy;
+        minIdle = minIdle(builder);
         acquireTimeout = within("acquireTimeout", builder.acquireTimeout, Duration.ZERO);
         outagePatience = within(
                 "outagePatience",
@@ -91,6 +93,15 @@ public final class PoolConfig {
         given.putAll(driverProperties);
         DriverProperties.checkTogether(given, parameters.keySet(), tls);
         if (pooler == Pooler.TRANSACTION) checkShared(builder.resetMode, given);
+    }
+
+    private int minIdle(Builder builder) {
+        if (builder.minIdle == null) return lazy ? 0 : size;
+        if (lazy && builder.minIdle > 0) {
+            throw new IllegalArgumentException(
+                    "minIdle: " + builder.minIdle + " contradicts lazy; must be 0, or leave one of them out");
+        }
+        return within("minIdle", builder.minIdle, 0, size);
     }
 
     private static Duration keepalive(Builder builder) {
@@ -267,6 +278,7 @@ public final class PoolConfig {
         private @Nullable TlsMode tls;
         private int size = 10;
         private @Nullable Integer minIdle;
+        private boolean lazy;
         private Duration acquireTimeout = Duration.ofSeconds(5);
         private @Nullable Duration outagePatience;
         private Duration cancelPatience = Duration.ofSeconds(5);
@@ -322,6 +334,20 @@ public final class PoolConfig {
          */
         public Builder minIdle(int minIdle) {
             this.minIdle = minIdle;
+            return this;
+        }
+
+        /**
+         * Sets whether the first caller opens the first connection, so that {@link Pool#create} speaks to no server and asks for
+         * no credentials. The default of {@code minIdle} is then 0, and no other value is taken. {@code create} still reads the
+         * files of certificates if the {@link TlsMode} verifies the server. A lazy pool has no thread and takes less than
+         * 8 KB, for servers with a pool for each tenant. Default: false.
+         *
+         * @param lazy true: {@code create} opens no connection
+         * @return this
+         */
+        public Builder lazy(boolean lazy) {
+            this.lazy = lazy;
             return this;
         }
 

@@ -10,6 +10,11 @@ import java.util.List;
  * never decrease. {@link #since} tells what happened between two snapshots.
  */
 public final class PoolStats {
+    /** A pool that has done nothing. */
+    static final PoolStats NOTHING = new PoolStats(
+            new Gauges("", 0, 0, 0, 0, 0, 0),
+            new Totals(0, 0, 0, 0, 0, 0, 0, 0, Durations.NONE, Durations.NONE, Durations.NONE, Durations.NONE));
+
     private final Gauges gauges;
     private final Totals totals;
 
@@ -38,6 +43,8 @@ public final class PoolStats {
     public static final class Durations {
         /** The largest duration of each bucket, in nanoseconds; one more bucket has what is longer. */
         static final long[] BOUNDS = bounds();
+
+        static final Durations NONE = new Durations(new long[BOUNDS.length + 1], 0, 0);
 
         private final long[] counts;
         private final long sumNanos;

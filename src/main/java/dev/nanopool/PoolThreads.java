@@ -114,6 +114,7 @@ final class PoolThreads {
      * wait for a class to be initialised, while the initialising thread waits for the pool. For the housekeeper.
      */
     void rescue(long nowNanos) {
+        if (running.isEmpty()) return;
         for (Runnable started : running.values()) {
             if (started instanceof Task task && nowNanos - task.startedNanos >= CARRIER_NANOS) task.rescue();
         }

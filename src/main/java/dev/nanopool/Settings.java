@@ -154,6 +154,7 @@ final class Settings {
             new Row<>("minimumIdle", "minIdle", SAME, count(-1, 10_000), -1, (builder, number) -> {
                 if (number >= 0) builder.minIdle(number);
             });
+    static final Row<Boolean> LAZY = new Row<>("lazy", "lazy", "", FLAG, false, PoolConfig.Builder::lazy);
     static final Row<Long> CONNECTION_TIMEOUT = new Row<>(
             "connectionTimeout",
             "acquireTimeout",

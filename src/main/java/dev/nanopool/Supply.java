@@ -184,6 +184,7 @@ final class Supply {
      */
     void start(Lender<PhysicalConnection> lends, boolean awaitsAll) throws SQLException, InterruptedException {
         lender = lends;
+        if (config.lazy) connector.check();
         List<Permit> toOpen = new ArrayList<>();
         for (int i = 0; i < config.size && capacity.add(); i++) {
             if (i < config.minIdle) toOpen.add(permits.hold());

@@ -69,6 +69,7 @@ final class Watchdog {
 
     /** Aborts the connections that take too long, without I/O. For the housekeeper. */
     void enforce(long nowNanos) {
+        if (watches.isEmpty()) return;
         for (Watch watch : watches) {
             if (watch.deadlineNanos <= nowNanos) {
                 watch.end(new SQLTimeoutException(
