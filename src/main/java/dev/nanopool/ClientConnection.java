@@ -26,6 +26,7 @@ import java.sql.ResultSet;
 import java.sql.ResultSetMetaData;
 import java.sql.SQLClientInfoException;
 import java.sql.SQLException;
+import java.sql.SQLFeatureNotSupportedException;
 import java.sql.SQLTransactionRollbackException;
 import java.sql.SQLXML;
 import java.sql.Statement;
@@ -315,7 +316,19 @@ final class ClientConnection extends ForwardingConnection implements Client {
 
     @Override
     PreparedStatement wrap(PreparedStatement statement) throws SQLException {
-        return new ClientPreparedStatement(this, statement);
+        if (!session().state().isUnprepared()) return new ClientPreparedStatement(this, statement);
+        return new ClientPreparedStatement(this, statement) {
+            // The driver would prepare by a name what was not executed yet.
+            @Override
+            public @Nullable ResultSetMetaData getMetaData() throws SQLException {
+                ResultSet rows = getResultSet();
+                if (rows != null && !rows.isClosed()) return super.getMetaData();
+                throw new SQLFeatureNotSupportedException(
+                        "getMetaData: before the execution it needs a prepared statement, which a transaction pooler may "
+                                + "not have; ask the ResultSet, or set prepareThreshold if the pooler tracks statements",
+                        Failures.FEATURE_NOT_SUPPORTED);
+            }
+        };
     }
 
     @Override

@@ -497,7 +497,7 @@ public class NanoDataSource extends PoolDataSource implements AutoCloseable {
 
     /**
      * Sets how long a connection may be idle before the pool asks the server, in the background, whether it is still there.
-     * Default: 120,000 ms (2 min).
+     * Default: 120,000 ms (2 min), or never with {@link Pooler#TRANSACTION}.
      *
      * @param keepaliveTime milliseconds, 1,000 or more, at most 365 days; with 0 the pool never asks
      * @throws IllegalStateException if the pool has started
@@ -796,6 +796,26 @@ public class NanoDataSource extends PoolDataSource implements AutoCloseable {
      */
     public void setResetMode(@Nullable ResetMode resetMode) {
         set(Settings.RESET_MODE, resetMode);
+    }
+
+    /**
+     * Returns which pooler stands between the pool and the server.
+     *
+     * @return the pooler
+     */
+    public Pooler getPooler() {
+        return settings.get(Settings.POOLER);
+    }
+
+    /**
+     * Sets which pooler stands between the pool and the server. Default: {@link Pooler#NONE}. See
+     * {@link PoolConfig.Builder#pooler}.
+     *
+     * @param pooler how the pooler shares the server's sessions; null for the default
+     * @throws IllegalStateException if the pool has started
+     */
+    public void setPooler(@Nullable Pooler pooler) {
+        set(Settings.POOLER, pooler);
     }
 
     /**

@@ -122,6 +122,7 @@ final class Settings {
     /** All rows, in the order in which a pool gets them. */
     static final List<Row<?>> TABLE = new ArrayList<>();
 
+    private static final long KEEPALIVE_BY_DEFAULT = 120_000;
     private static final String SAME = "same";
     private static final String FROM_1_S = "same; from 1 s";
 
@@ -203,12 +204,10 @@ final class Settings {
             600_000L,
             (builder, millis) -> builder.idleTimeout(unlessZero(millis)));
     static final Row<Long> KEEPALIVE_TIME = new Row<>(
-            "keepaliveTime",
-            "keepalive",
-            FROM_1_S,
-            millisOr(0, 1_000),
-            120_000L,
-            (builder, millis) -> builder.keepalive(Duration.ofMillis(millis)));
+            "keepaliveTime", "keepalive", FROM_1_S, millisOr(0, 1_000), KEEPALIVE_BY_DEFAULT, (builder, millis) -> {
+                if (millis != KEEPALIVE_BY_DEFAULT)
+                    builder.keepalive(Duration.ofMillis(millis)); // else the pooler decides
+            });
     static final Row<Long> LEAK_DETECTION_THRESHOLD = new Row<>(
             "leakDetectionThreshold",
             "leakThreshold",
@@ -244,6 +243,8 @@ final class Settings {
             new Row<>("tlsMode", "tls", "", choice(TlsMode.class), null, PoolConfig.Builder::tls);
     static final Row<ResetMode> RESET_MODE = new Row<>(
             "resetMode", "resetMode", "", choice(ResetMode.class), ResetMode.TRACKED, PoolConfig.Builder::resetMode);
+    static final Row<Pooler> POOLER =
+            new Row<>("pooler", "pooler", "", choice(Pooler.class), Pooler.NONE, PoolConfig.Builder::pooler);
     static final Row<Boolean> STRICT_COMMIT =
             new Row<>("strictCommit", "strictCommit", "", FLAG, false, PoolConfig.Builder::strictCommit);
     static final Row<PoolListener> LISTENER =

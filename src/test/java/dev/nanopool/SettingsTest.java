@@ -90,6 +90,7 @@ class SettingsTest {
         if (type == boolean.class) return name.equals("autoCommit") ? "off" : "on";
         if (type == TlsMode.class) return "verify-ca";
         if (type == ResetMode.class) return "Always";
+        if (type == Pooler.class) return "session";
         if (name.equals("transactionIsolation")) return "SERIALIZABLE";
         return name.equals("jdbcUrl") ? "postgresql://bob@elsewhere/app" : "a " + name;
     }

@@ -18,7 +18,9 @@ import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
+import java.sql.ResultSetMetaData;
 import java.sql.SQLException;
+import java.sql.SQLFeatureNotSupportedException;
 import java.sql.Statement;
 import java.util.Arrays;
 import java.util.List;
@@ -37,6 +39,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.postgresql.PGConnection;
 import org.postgresql.PGStatement;
 import org.postgresql.core.BaseConnection;
+import org.postgresql.jdbc.AutoSave;
+import org.postgresql.largeobject.LargeObjectManager;
 
 /** What the setting {@code pooler} makes a pool send, and what the pool reports. {@link PoolerTest} has a real pooler. */
 class SharedSessionTest extends PoolTestBase {
@@ -132,6 +136,7 @@ class SharedSessionTest extends PoolTestBase {
                         }
                     }
                 }),
+                new Case("the driver's own statements", SharedSessionTest::useAllOfTheDriver),
                 new Case("a transaction left open", client -> {
                     client.setHoldability(ResultSet.HOLD_CURSORS_OVER_COMMIT);
                     TestServer.execute(client, "BEGIN");
@@ -150,6 +155,53 @@ class SharedSessionTest extends PoolTestBase {
             }
         }
         client.commit();
+    }
+
+    /** Calls for which the driver sends statements of its own. */
+    private static void useAllOfTheDriver(Connection client) throws SQLException {
+        assertThat(client.isValid(5)).isTrue();
+        client.getMetaData().getTables(null, "pg_catalog", "pg_class", null).close();
+        client.getMetaData().getTypeInfo().close();
+        client.createArrayOf("pg_catalog.pg_class", new Object[0]).free();
+        try (PreparedStatement statement = client.prepareStatement("SELECT ?::regclass, ?::pg_class")) {
+            assertThat(statement.getParameterMetaData().getParameterTypeName(1)).isEqualTo("regclass");
+            assertThatThrownBy(statement::getMetaData).isInstanceOf(SQLFeatureNotSupportedException.class);
+            statement.setString(1, "pg_class");
+            statement.setString(2, null);
+            try (ResultSet rows = statement.executeQuery()) {
+                assertThat(statement.getMetaData().getColumnTypeName(2)).isEqualTo("pg_class");
+                assertThat(rows.getMetaData().isNullable(1)).isEqualTo(ResultSetMetaData.columnNullableUnknown);
+            }
+        }
+        client.unwrap(PGConnection.class).setAutosave(AutoSave.ALWAYS);
+        client.setAutoCommit(false);
+        try (PreparedStatement create =
+                client.prepareStatement("CREATE TABLE IF NOT EXISTS shared_rows (id serial PRIMARY KEY, n int)")) {
+            create.execute();
+        }
+        client.setSavepoint();
+        for (int i = 0; i < 3; i++) {
+            try (PreparedStatement insert = client.prepareStatement(
+                    "INSERT INTO shared_rows (n) VALUES (?)", Statement.RETURN_GENERATED_KEYS)) {
+                for (int n = 0; n < 3; n++) {
+                    insert.setInt(1, n);
+                    insert.addBatch();
+                }
+                insert.executeBatch();
+            }
+        }
+        try (Statement updatable =
+                        client.createStatement(ResultSet.TYPE_SCROLL_INSENSITIVE, ResultSet.CONCUR_UPDATABLE);
+                ResultSet rows = updatable.executeQuery("SELECT id, n FROM shared_rows")) {
+            while (rows.next()) {
+                rows.updateInt("n", 7);
+                rows.updateRow();
+                rows.refreshRow();
+            }
+        }
+        LargeObjectManager objects = client.unwrap(PGConnection.class).getLargeObjectAPI();
+        objects.delete(objects.createLO());
+        client.rollback();
     }
 
     /** Each change of the server is among the cases. */
@@ -204,6 +256,7 @@ class SharedSessionTest extends PoolTestBase {
                 Connection client = pool.client();
                 each.deed.in(client);
                 boolean isOpen = each.name.startsWith("a transaction");
+                assertThat(texts('P')).as("without a name").allMatch(text -> text.startsWith("\0"));
                 sent.clear();
                 client.close();
                 pool.client().close();
@@ -226,7 +279,6 @@ class SharedSessionTest extends PoolTestBase {
                         .hasSize(1);
             }
         }
-        assertThat(texts('P')).allMatch(text -> text.startsWith("\0"));
     }
 
     private PoolConfig.Builder withDefaults(String url, Pooler pooler) {
