@@ -248,6 +248,8 @@ class SpringBootTest extends PoolTestBase {
         assertThat(analysis(app(proxy.url(), OWN + "pool-name=orders")))
                 .startsWith("The pool 'orders' cannot connect to its database: Connection to ")
                 .contains(" refused", "(SQLState 08001) / Start the server, or correct host and port");
+        app(proxy.url(), OWN + "lazy=true")
+                .run(context -> assertThat(pool(context).stats().opened()).isZero());
         assertThat(analysis(app(server(), "spring.datasource.nanopool.username=missing-user")))
                 .matches("(?s).*(28000|28P01).*Correct spring.datasource.username.*");
         assertThat(analysis(app(server().replaceFirst("/[^/]*$", "/missing_database"))))
