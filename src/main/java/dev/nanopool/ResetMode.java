@@ -13,6 +13,6 @@ public enum ResetMode {
     TRACKED,
     /** The pool undoes everything, after each lease that executed anything, in one round trip. */
     ALWAYS,
-    /** The pool undoes nothing in the server. For servers behind a transaction pooler, and for programs that reset themselves. */
+    /** The pool undoes nothing in the server. For programs that reset themselves. {@link Pooler#TRANSACTION} implies it. */
     NONE
 }
