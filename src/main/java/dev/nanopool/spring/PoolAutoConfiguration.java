@@ -4,8 +4,12 @@ import dev.nanopool.NanoDataSource;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolMXBean;
 import dev.nanopool.micrometer.PoolMetrics;
+import io.micrometer.core.instrument.Meter;
 import io.micrometer.core.instrument.MeterRegistry;
+import io.micrometer.core.instrument.Tag;
 import io.micrometer.core.instrument.binder.MeterBinder;
+import java.util.Collections;
+import java.util.List;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.springframework.aot.hint.MemberCategory;
@@ -56,7 +60,18 @@ final class PoolAutoConfiguration {
     static class Metrics {
         @Bean
         MeterBinder nanopoolMetrics(Pools pools) {
-            return registry -> pools.onStart(pool -> metrics(pool, pools).bindTo(registry));
+            return registry -> pools.onStart(pool -> {
+                forget(pool.stats().name(), registry);
+                metrics(pool, pools).bindTo(registry);
+            });
+        }
+
+        /** Removes the meters of an earlier pool of that name, because a registry keeps the first of two equal ones. */
+        private static void forget(String name, MeterRegistry registry) {
+            List<Tag> tags = List.of(Tag.of("db.client.connection.pool.name", name), Tag.of("pool", name));
+            for (Meter meter : registry.getMeters()) {
+                if (!Collections.disjoint(meter.getId().getTags(), tags)) registry.remove(meter);
+            }
         }
 
         private static PoolMetrics metrics(Pool pool, Pools pools) {

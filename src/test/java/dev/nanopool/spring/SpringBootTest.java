@@ -516,12 +516,19 @@ class SpringBootTest extends PoolTestBase {
                     Pool first = pool(context);
                     assertThat(first.stats().size()).isEqualTo(1);
                     assertThat(health(context).getDetails()).containsEntry("size", 1);
+                    MeterRegistry registry = new SimpleMeterRegistry();
+                    context.getBean(MeterBinder.class).bindTo(registry);
                     context.getBean(Refreshable.class).refresh();
                     assertThat(first.isClosed()).isTrue();
                     assertThat(pool(context)).isNotSameAs(first);
                     assertThat(context.getBean(Pools.class).started()).containsExactly(pool(context));
                     try (Connection client = context.getBean(DataSource.class).getConnection()) {
                         assertThat(client.isValid(1)).isTrue();
+                        assertThat(registry.get("db.client.connection.count")
+                                        .tag("db.client.connection.state", "used")
+                                        .gauge()
+                                        .value())
+                                .isEqualTo(1);
                     }
                     context.getBean(Refreshable.class).refresh();
                 });
