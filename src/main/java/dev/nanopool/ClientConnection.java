@@ -661,7 +661,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
     @Override
     public void setDefaultFetchSize(int fetchSize) throws SQLException {
         changing(Change.DRIVER);
-        if (fetchSize <= 0 || !isFetchSizeIgnored()) super.setDefaultFetchSize(fetchSize);
+        super.setDefaultFetchSize(fetchSize);
     }
 
     @Override
@@ -686,13 +686,6 @@ final class ClientConnection extends ForwardingConnection implements Client {
     void preparing() {
         SessionState state = connection.session().state();
         if (!isEnded() && state.isUnprepared()) state.report(Change.PREPARED.bit());
-    }
-
-    /** Whether rows come all at once, because for a part of them the driver would prepare a statement by a name. */
-    boolean isFetchSizeIgnored() throws SQLException {
-        SessionState state = session().state();
-        if (state.isUnprepared()) state.report(Change.CURSORS.bit());
-        return state.isUnprepared();
     }
 
     private void changingDriver() {

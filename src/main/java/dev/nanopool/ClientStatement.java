@@ -82,12 +82,6 @@ class ClientStatement extends ForwardingStatement {
         timeoutNanos = TimeUnit.SECONDS.toNanos(seconds);
     }
 
-    /** Does nothing behind a transaction pooler without prepared statements, because a fetch size is a hint. */
-    @Override
-    public void setFetchSize(int rows) throws SQLException {
-        if (rows <= 0 || !client.isFetchSizeIgnored()) super.setFetchSize(rows);
-    }
-
     @Override
     public void setPrepareThreshold(int threshold) throws SQLException {
         if (threshold != 0) client.preparing();

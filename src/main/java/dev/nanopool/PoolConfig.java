@@ -119,17 +119,8 @@ public final class PoolConfig {
         } else if ("always".equals(properties.get("readOnlyMode"))) {
             why = "readOnlyMode: always sets it in the session; use transaction, or ALTER ROLE ... SET "
                     + "default_transaction_read_only";
-        } else if (isPositive(properties.get("defaultRowFetchSize"))
-                && properties.getOrDefault("prepareThreshold", "0").equals("0")) {
-            why =
-                    "defaultRowFetchSize: needs a prepared statement; leave it out, or set prepareThreshold if the pooler "
-                            + "tracks prepared statements";
         }
         if (why != null) throw new IllegalArgumentException(why + " (pooler " + pooler + ")");
-    }
-
-    private static boolean isPositive(@Nullable String number) {
-        return number != null && number.matches("0*[1-9]\\d*");
     }
 
     /** Logs which properties were accepted and have no effect. */

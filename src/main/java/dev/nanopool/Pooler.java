@@ -14,8 +14,7 @@ public enum Pooler {
     /**
      * The pooler lends a session for one transaction, as PgBouncer, Supavisor, Neon and Odyssey do with transaction pooling,
      * and RDS Proxy until something pins a session. The pool sends no options at login, and neither a reset nor a keepalive.
-     * {@code prepareThreshold} is 0 unless it is set, and then the pool ignores a fetch size, because the driver would
-     * prepare a statement for it. {@link PoolConfig.Builder#build} refuses settings that need a session of their own. If a
+     * {@code prepareThreshold} is 0 unless it is set. {@link PoolConfig.Builder#build} refuses settings that need a session of their own. If a
      * default of the session is not in effect after the login, the connection is refused with SQLState 22023, and the
      * message names the parameter.
      *

@@ -55,7 +55,7 @@ final class SharedSessions implements IntConsumer {
             case LOCKS -> "pg_advisory_xact_lock in the transaction";
             case TEMP -> "CREATE TEMP TABLE ... ON COMMIT DROP in the transaction that uses it";
             case PREPARED -> "a PreparedStatement; prepareThreshold only if the pooler tracks prepared statements";
-            case CURSORS -> "DECLARE without WITH HOLD, and FETCH, in one transaction; a fetch size has no effect";
+            case CURSORS -> "DECLARE without WITH HOLD, and FETCH, in one transaction, or a fetch size";
             case UNKNOWN -> "code that sets nothing beyond its transaction: SET LOCAL, set_config(..., true)";
             case UNWRAPPED -> "the client itself, which has the driver's interfaces";
             case IRREVERSIBLE -> "it on a connection that goes past the pooler";

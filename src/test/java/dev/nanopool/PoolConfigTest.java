@@ -195,8 +195,7 @@ class PoolConfigTest {
         Map<UnaryOperator<PoolConfig.Builder>, String> refused = Map.of(
                 builder -> builder.resetMode(ResetMode.ALWAYS), "resetMode: ALWAYS resets a session",
                 builder -> builder.initSql("SET work_mem = '1MB'"), "initSql: changes a session",
-                builder -> builder.driverProperty("readOnlyMode", "always"), "readOnlyMode: always sets it",
-                builder -> builder.driverProperty("defaultRowFetchSize", "100"), "defaultRowFetchSize: needs a");
+                builder -> builder.driverProperty("readOnlyMode", "always"), "readOnlyMode: always sets it");
         refused.forEach((setting, said) -> {
             assertThat(refusal(() ->
                             setting.apply(builder().pooler(Pooler.TRANSACTION)).build()))
@@ -204,12 +203,8 @@ class PoolConfigTest {
                     .endsWith(" (pooler TRANSACTION)");
             setting.apply(builder().pooler(Pooler.SESSION)).build();
         });
-        PoolConfig config = builder()
-                .pooler(Pooler.TRANSACTION)
-                .initSql("SELECT 1")
-                .driverProperty("defaultRowFetchSize", "100")
-                .driverProperty("prepareThreshold", "5")
-                .build();
+        PoolConfig config =
+                builder().pooler(Pooler.TRANSACTION).initSql("SELECT 1").build();
         assertThat(config.keepalive).isZero();
         assertThat(config.resetMode).isEqualTo(ResetMode.NONE);
         Duration minute = Duration.ofMinutes(1);

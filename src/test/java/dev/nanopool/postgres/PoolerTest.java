@@ -258,12 +258,12 @@ class PoolerTest extends PoolTestBase {
                         .as(kind)
                         .hasSize(1);
             }
-            assertThat(reports).as("and the fetch size").hasSize(TRESPASSES_BY_KIND.size() + 1);
+            assertThat(reports).hasSize(TRESPASSES_BY_KIND.size());
             assertThat(pool.stats().closed()).isZero();
         }
     }
 
-    // Where the pooler tracks prepared statements, the driver may prepare them, also for a fetch size.
+    // Where the pooler tracks prepared statements, the driver may prepare them, also to describe them.
     @ParameterizedTest
     @MethodSource("binaries")
     void statementsMayBePreparedWhereThePoolerTracksThem(String binary) throws Exception {
@@ -272,8 +272,7 @@ class PoolerTest extends PoolTestBase {
             mixedLeases(pool, LEASES / 4);
             try (Connection client = pool.client();
                     PreparedStatement statement = client.prepareStatement("SELECT 1")) {
-                statement.setFetchSize(3);
-                assertThat(statement.getFetchSize()).isEqualTo(3);
+                assertThat(statement.getMetaData().getColumnCount()).isEqualTo(1);
             }
         }
     }

@@ -104,11 +104,6 @@ class SharedSessionTest extends PoolTestBase {
                         },
                         Change.PREPARED),
                 sql("BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT; CLOSE c", Change.CURSORS),
-                new Case("setFetchSize", SharedSessionTest::fetchInParts, Change.CURSORS),
-                new Case(
-                        "setDefaultFetchSize",
-                        client -> client.unwrap(PGConnection.class).setDefaultFetchSize(2),
-                        Change.CURSORS),
                 sql("DO $$ BEGIN END $$", Change.UNKNOWN),
                 sql("DISCARD ALL", Change.UNKNOWN),
                 new Case("unwrap", client -> client.unwrap(BaseConnection.class), Change.UNWRAPPED),
@@ -136,6 +131,7 @@ class SharedSessionTest extends PoolTestBase {
                         }
                     }
                 }),
+                new Case("setFetchSize", SharedSessionTest::fetchInParts),
                 new Case("the driver's own statements", SharedSessionTest::useAllOfTheDriver),
                 new Case("a transaction left open", client -> {
                     client.setHoldability(ResultSet.HOLD_CURSORS_OVER_COMMIT);
@@ -143,7 +139,7 @@ class SharedSessionTest extends PoolTestBase {
                 }));
     }
 
-    /** With a fetch size the driver would prepare a statement by a name, whatever the threshold is. */
+    /** A cursor needs no statement with a name. */
     private static void fetchInParts(Connection client) throws SQLException {
         client.setAutoCommit(false);
         try (Statement statement = client.createStatement()) {
