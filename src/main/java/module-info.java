@@ -4,6 +4,7 @@ module dev.nanopool {
     requires java.logging;
     requires jdk.net;
     requires org.postgresql.jdbc;
+    requires static io.helidon.dbclient.jdbc; // for dev.nanopool.helidon alone
     requires static java.management; // an application must start without it
     requires static jdk.jfr; // the same
     requires static micrometer.core; // for dev.nanopool.micrometer alone
@@ -22,9 +23,13 @@ module dev.nanopool {
     requires static spring.core;
 
     exports dev.nanopool;
+    exports dev.nanopool.helidon;
     exports dev.nanopool.micrometer;
     exports dev.nanopool.driver to
             org.postgresql.jdbc;
 
     opens dev.nanopool.spring; // Spring calls it by reflection
+
+    provides io.helidon.dbclient.jdbc.spi.JdbcConnectionPoolProvider with
+            dev.nanopool.helidon.NanoPoolProvider;
 }

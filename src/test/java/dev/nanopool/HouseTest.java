@@ -69,6 +69,8 @@ class HouseTest {
                     ROOT + ".NanoDataSource",
                     ROOT + ".Pool",
                     ROOT + ".micrometer."),
+            ROOT + ".helidon",
+            List.of("java.lang.", "java.util.", "java.sql.", "io.helidon.", "org.jspecify.", ROOT + ".NanoDataSource"),
             ROOT,
             List.of(
                     "java.",

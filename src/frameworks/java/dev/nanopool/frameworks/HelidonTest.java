@@ -3,12 +3,19 @@ package dev.nanopool.frameworks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.TestServer;
+import io.helidon.config.Config;
+import io.helidon.config.ConfigSources;
 import io.helidon.dbclient.DbClient;
 import io.helidon.dbclient.DbClientException;
 import io.helidon.dbclient.DbTransaction;
 import io.helidon.dbclient.jdbc.JdbcClientBuilder;
+import io.helidon.dbclient.jdbc.JdbcConnectionPool;
 import java.sql.SQLException;
+import java.util.Map;
 import javax.sql.DataSource;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -32,6 +39,36 @@ class HelidonTest extends FrameworkTestBase {
         try (DbClient client = client(dataSource(door))) {
             assertRowsAreStored(client);
         }
+    }
+
+    // Helidon finds the provider, which takes its settings from the configuration. The client closes the pool.
+    @Test
+    void poolMustBeMadeOfTheConfiguration() throws Exception {
+        dataSource(Door.BEAN); // whose schema and checks the test needs
+        String name = name();
+        Map<String, String> settings = Map.of(
+                "source", "jdbc",
+                "connection.url", TestServer.url(),
+                "connection.maximum-pool-size", "2",
+                "connection.pool-name", name,
+                "connection.schema", "framework",
+                "connection.helidon.pool-metrics", "true");
+        try (DbClient client = DbClient.create(Config.just(ConfigSources.create(settings)))) {
+            assertThat(client.dbType()).isEqualTo("postgresql");
+            assertRowsAreStored(client);
+            assertThat(TestServer.sessions(name)).isBetween(1, 2);
+        }
+        Await.until("the client has closed the pool", () -> TestServer.sessions(name) == 0);
+    }
+
+    @Test
+    void unknownSettingMustBeRefused() throws Exception {
+        dataSource(Door.BEAN);
+        Config config = Config.just(ConfigSources.create(Map.of("url", TestServer.url(), "maximum-pol-size", "2")));
+        assertThatThrownBy(() -> JdbcConnectionPool.create(config))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("maximum-pol-size")
+                .hasMessageContaining("maximumPoolSize");
     }
 
     private static void assertRowsAreStored(DbClient client) throws Exception {

@@ -90,10 +90,11 @@ class ConsumersTest {
                         "spring-boot-health",
                         "spring-boot-actuator-autoconfigure",
                         "spring-boot-actuator",
-                        "jackson-annotations");
+                        "jackson-annotations",
+                        "helidon-dbclient-jdbc");
         assertThat(pom.split("<optional>true</optional>", -1))
-                .as("nine optional dependencies")
-                .hasSize(10);
+                .as("ten optional dependencies")
+                .hasSize(11);
     }
 
     private static Path file(String property) {
