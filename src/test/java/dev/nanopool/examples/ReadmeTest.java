@@ -46,7 +46,8 @@ import org.springframework.boot.test.context.runner.ApplicationContextRunner;
 
 /** README, CHANGELOG and the pages below src/site say what is true. Their code runs, and their links lead somewhere. */
 class ReadmeTest {
-    private static final Path EXAMPLES = Path.of("src/test/java/dev/nanopool/examples");
+    private static final List<Path> EXAMPLES = List.of(
+            Path.of("src/test/java/dev/nanopool/examples"), Path.of("src/frameworks/java/dev/nanopool/frameworks"));
 
     /** Languages of code that some test of this class compares or runs. */
     private static final Set<String> LANGUAGES = Set.of("java", "xml", "kotlin", "properties", "sh", "yaml");
@@ -370,10 +371,12 @@ class ReadmeTest {
     /** The regions of the examples, by name, as a document shows them. */
     private static Map<String, String> regions() throws Exception {
         var regions = new TreeMap<String, String>();
-        try (Stream<Path> files = Files.list(EXAMPLES)) {
-            for (Path file : (Iterable<Path>) files::iterator) {
-                if (!file.toString().endsWith("Example.java")) continue;
-                read(Files.readAllLines(file), regions);
+        for (Path folder : EXAMPLES) {
+            try (Stream<Path> files = Files.list(folder)) {
+                for (Path file : (Iterable<Path>) files::iterator) {
+                    if (!file.toString().endsWith("Example.java")) continue;
+                    read(Files.readAllLines(file), regions);
+                }
             }
         }
         return regions;
