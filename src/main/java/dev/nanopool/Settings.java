@@ -122,7 +122,6 @@ final class Settings {
     /** All rows, in the order in which a pool gets them. */
     static final List<Row<?>> TABLE = new ArrayList<>();
 
-    private static final long KEEPALIVE_BY_DEFAULT = 120_000;
     private static final String SAME = "same";
     private static final String FROM_1_S = "same; from 1 s";
 
@@ -204,10 +203,12 @@ final class Settings {
             600_000L,
             (builder, millis) -> builder.idleTimeout(unlessZero(millis)));
     static final Row<Long> KEEPALIVE_TIME = new Row<>(
-            "keepaliveTime", "keepalive", FROM_1_S, millisOr(0, 1_000), KEEPALIVE_BY_DEFAULT, (builder, millis) -> {
-                if (millis != KEEPALIVE_BY_DEFAULT)
-                    builder.keepalive(Duration.ofMillis(millis)); // else the pooler decides
-            });
+            "keepaliveTime",
+            "keepalive",
+            FROM_1_S,
+            millisOr(0, 1_000),
+            120_000L,
+            (builder, millis) -> builder.keepalive(Duration.ofMillis(millis)));
     static final Row<Long> LEAK_DETECTION_THRESHOLD = new Row<>(
             "leakDetectionThreshold",
             "leakThreshold",
@@ -528,16 +529,16 @@ final class Settings {
         }
     }
 
+    /** What was not set has the default of {@link PoolConfig}, which may depend on other settings. */
     private <T> void apply(Row<T> row, PoolConfig.Builder builder) {
-        T value = find(row);
-        if (value == null) return;
+        if (!values.containsKey(row)) return;
         for (String name : get(PARAMETERS).keySet()) {
-            if (values.containsKey(row) && row.inPool.equalsIgnoreCase(inPool(name))) {
+            if (row.inPool.equalsIgnoreCase(inPool(name))) {
                 throw new IllegalArgumentException(
                         row.inPool + ": contradicts " + PARAMETERS.name + "." + name + "; leave one of them out");
             }
         }
-        row.action.accept(builder, value);
+        row.action.accept(builder, get(row));
     }
 
     private static Credentials credentials(ConnectionUrl url, @Nullable String user, @Nullable String secret) {

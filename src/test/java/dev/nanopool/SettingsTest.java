@@ -249,6 +249,15 @@ class SettingsTest {
         refused(dataSource::config, "minimum-idle: 12 is", "");
     }
 
+    // A default that depends on another setting is PoolConfig's business.
+    @Test
+    void keepaliveMustFollowThePoolerUnlessGiven() {
+        dataSource.setPooler(Pooler.TRANSACTION);
+        assertThat(dataSource.config().keepalive).isZero();
+        dataSource.setKeepaliveTime(120_000);
+        assertThat(dataSource.config().keepalive).isEqualTo(Duration.ofMinutes(2));
+    }
+
     // Text
 
     @ParameterizedTest
