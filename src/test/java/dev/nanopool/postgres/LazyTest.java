@@ -8,6 +8,7 @@ import dev.nanopool.NanoDataSource;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.TlsMode;
+import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.ChildJvm;
 import dev.nanopool.testkit.FakeServer;
 import dev.nanopool.testkit.PoolTestBase;
@@ -50,7 +51,8 @@ class LazyTest extends PoolTestBase {
             assertThat(asked.get()).isZero();
             assertThat(server.clients()).isZero();
             assertThatThrownBy(pool::client).isInstanceOf(SQLException.class);
-            assertThat(asked.get()).isPositive();
+            Await.until(
+                    "the supplier is asked", () -> asked.get() > 0); // a busy machine asks after the caller has left
             pool.close(Duration.ZERO);
         }
     }

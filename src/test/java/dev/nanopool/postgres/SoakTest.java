@@ -98,13 +98,13 @@ class SoakTest extends PoolTestBase {
         try {
             return pool.client(PATIENCE);
         } catch (SQLException e) {
-            throw new SQLException("no connection", e.getSQLState(), e);
+            throw new SQLException("no connection: " + e.getMessage(), e.getSQLState(), e);
         }
     }
 
     private void failed(SQLException failure) {
         lastFailure = failure;
-        boolean isWithout = "no connection".equals(failure.getMessage());
+        boolean isWithout = String.valueOf(failure.getMessage()).startsWith("no connection: ");
         if (!isWithout) failures.increment(); // whether it was committed is unknown; either way the total is the same
         else if ("08000".equals(failure.getSQLState())) interrupted.increment();
         else refused.add(failure);

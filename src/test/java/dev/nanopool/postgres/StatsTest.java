@@ -93,7 +93,8 @@ class StatsTest extends PoolTestBase {
             assertThat(stats.leasesGranted()).isEqualTo(leases);
             assertThat(stats.uses().count()).isEqualTo(leases);
             assertThat(stats.uses().percentile(50)).isLessThan(Duration.ofMillis(1));
-            assertThat(stats.uses().max()).isBetween(Duration.ofMillis(650), Duration.ofSeconds(2));
+            // A busy machine delays the thread that sets the coarse clock.
+            assertThat(stats.uses().max()).isBetween(Duration.ofMillis(500), Duration.ofSeconds(2));
         }
     }
 
