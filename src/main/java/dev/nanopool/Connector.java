@@ -140,6 +140,11 @@ final class Connector {
         void abort() throws SQLException {
             Connector.abort(connection, socket);
         }
+
+        /** Aborts the connection after a failure, which stays the one to be thrown. */
+        void abortAfter(Throwable failure) {
+            Connector.abortAfter(failure, connection, socket);
+        }
     }
 
     /** Checks what needs no server, which are the files of certificates if the mode verifies the server. */
@@ -425,7 +430,7 @@ final class Connector {
                     initSql == null ? 0 : Clock.nanoTime() - loggedInNanos);
             return new Opened(connection, socket, readOnlyInServer, setUp, phases);
         } catch (Throwable e) {
-            abort(connection, socket);
+            abortAfter(e, connection, socket);
             throw e;
         }
     }
@@ -489,6 +494,15 @@ final class Connector {
         return ServerVersion.from(oldest).getVersionNum() < ServerVersion.v9_0.getVersionNum();
     }
 
+    /** Aborts the connection after a failure, which stays the one to be thrown. */
+    static void abortAfter(Throwable failure, BaseConnection connection, @Nullable PeekableSocket socket) {
+        try {
+            abort(connection, socket);
+        } catch (Throwable closing) {
+            failure.addSuppressed(closing);
+        }
+    }
+
     /**
      * Closes the socket in two ways, because either of them may fail. Throws if the first one fails, because the driver does
      * nothing for a connection that it takes for closed. Never blocks.
@@ -499,7 +513,9 @@ final class Connector {
         } catch (IOException e) {
             throw new SQLException("closing the socket failed", Failures.CONNECTION_EXCEPTION, e);
         } finally {
-            connection.abort(Runnable::run);
+            connection
+                    .getQueryExecutor()
+                    .abort(); // abort() of older drivers asks for a permission that Java 24 has no more
         }
     }
 
@@ -514,7 +530,7 @@ final class Connector {
             try {
                 BaseConnection connection = loginTwice(attempt, login, credentials);
                 if (attempt.loggedIn()) return connection;
-                connection.abort(Runnable::run);
+                connection.getQueryExecutor().abort();
             } catch (SQLException e) {
                 boolean isSlowHost = attempt.hasGivenUpHost() && !isSecondChance;
                 if (attempt.leftNanos() <= 0 || (!attempt.isHostGivenUp() && !isSlowHost)) throw e;

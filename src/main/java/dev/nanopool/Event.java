@@ -287,6 +287,19 @@ sealed interface Event {
         }
     }
 
+    /** The driver on the class path is older than it should be. */
+    record OldDriver(String lacks) implements Event {
+        @Override
+        public Level level() {
+            return Level.WARNING;
+        }
+
+        @Override
+        public String line() {
+            return lacks;
+        }
+    }
+
     /** The pool, which had started, is closed. */
     record Stopped(int cut, Duration took) implements Event {
         @Override

@@ -106,11 +106,12 @@ public final class Pool implements AutoCloseable {
      *
      * @param config what the pool is made of
      * @return the pool
-     * @throws SQLException if a connection cannot be opened, after all others were closed again; with the driver's SQLState,
+     * @throws SQLException if the driver is older than pgJDBC 42.7.2, or a connection cannot be opened, after all others were closed again; with the driver's SQLState,
      *     or 08001 if {@code connectTimeout} has passed, for the server or for the credentials, or 08000 and the interrupt flag
      *     set if the thread is interrupted
      */
     public static Pool create(PoolConfig config) throws SQLException {
+        DriverVersion.check(config.name);
         Pool pool = new Pool(config);
         pool.start(true);
         return pool;
@@ -133,7 +134,11 @@ public final class Pool implements AutoCloseable {
             if (config.jmx) register();
             Event.Started event = startedIn(Duration.ofNanos(Clock.nanoTime() - startNanos));
             // Another thread, because the first line of a log costs a cold JVM a third of a second.
-            threads.start("log", () -> events.happened(event));
+            threads.start("log", () -> {
+                String lacks = DriverVersion.warning();
+                if (lacks != null) events.happened(new Event.OldDriver(lacks));
+                events.happened(event);
+            });
             started = true;
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();

@@ -194,16 +194,17 @@ final class Session {
         // A caller may have given up a statement through the driver's own object, and the pool has not seen how.
         boolean isClosedUnseen = isBroken && failure == null;
         boolean givesUp = aborted || reason.leavesAStatementRunning() || isTimeout(failure) || isClosedUnseen;
-        boolean isClosed = false;
-        try {
-            if (!givesUp && !isBroken) {
-                connection.close();
-                isClosed = true;
-            }
-        } finally {
-            if (!isClosed) Connector.abort(connection, socket);
+        if (givesUp || isBroken) {
+            Connector.abort(connection, socket);
+            return givesUp;
         }
-        return givesUp;
+        try {
+            connection.close();
+        } catch (Throwable e) {
+            Connector.abortAfter(e, connection, socket);
+            throw e;
+        }
+        return false;
     }
 
     /**

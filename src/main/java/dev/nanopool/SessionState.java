@@ -115,7 +115,7 @@ final class SessionState {
         readOnly = connection.isReadOnly();
         prepareThreshold = connection.getPrepareThreshold();
         fetchSize = connection.getDefaultFetchSize();
-        queryTimeout = connection.getQueryTimeout();
+        queryTimeout = DriverVersion.queryTimeout(connection);
         adaptiveFetch = connection.getAdaptiveFetch();
         autosave = connection.getAutosave();
         rememberReports();
@@ -433,13 +433,15 @@ final class SessionState {
         if (!connection.getAutoCommit())
             connection.setAutoCommit(true); // commits nothing, because no transaction is open
         if (all || (undo & Change.HOLDABILITY.bit()) != 0) connection.setHoldability(ResultSet.CLOSE_CURSORS_AT_COMMIT);
-        if (all || (undo & Change.NETWORK_TIMEOUT.bit()) != 0)
+        // Drivers before 42.7.6 cannot set it on Java 24, so that there is nothing to set back.
+        boolean isTimeout = all || (undo & Change.NETWORK_TIMEOUT.bit()) != 0;
+        if (isTimeout && connection.getNetworkTimeout() != networkTimeout)
             connection.setNetworkTimeout(Runnable::run, networkTimeout);
         if (all || (undo & Change.TYPE_MAP.bit()) != 0) connection.setTypeMap(new HashMap<>());
         if (all || (undo & Change.DRIVER.bit()) != 0) {
             connection.setPrepareThreshold(prepareThreshold);
             connection.setDefaultFetchSize(fetchSize);
-            connection.setQueryTimeout(queryTimeout);
+            DriverVersion.setQueryTimeout(connection, queryTimeout);
             connection.setAdaptiveFetch(adaptiveFetch);
             connection.setAutosave(autosave);
         }
@@ -452,7 +454,7 @@ final class SessionState {
 
     /** The query timeout that new statements have. */
     long queryTimeoutNanos() throws SQLException {
-        return TimeUnit.SECONDS.toNanos(connection.getQueryTimeout());
+        return TimeUnit.SECONDS.toNanos(DriverVersion.queryTimeout(connection));
     }
 
     // Answers that cost no round trip

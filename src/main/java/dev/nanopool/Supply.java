@@ -783,11 +783,7 @@ final class Supply {
             }
             return connection;
         } catch (SQLException | RuntimeException | Error e) {
-            try {
-                opened.abort(); // no other thread knows of it
-            } catch (SQLException closing) {
-                e.addSuppressed(closing);
-            }
+            opened.abortAfter(e); // no other thread knows of it
             throw e;
         }
     }

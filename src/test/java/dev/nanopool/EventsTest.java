@@ -162,6 +162,7 @@ class EventsTest {
                         "",
                         Level.INFO,
                         "started in 0 ms: 0 of 10 connections are open; a:1, b:2"),
+                new Row(new Event.OldDriver("what"), "", Level.WARNING, "what"),
                 new Row(new Event.Stopped(0, Duration.ofMillis(7)), "", Level.INFO, "in 7 ms: all leases had ended"),
                 new Row(new Event.Stopped(3, Duration.ofMillis(7)), "", Level.INFO, "in 7 ms: 3 leases were cut off"),
                 new Row(
