@@ -282,8 +282,9 @@ public final class ForwardingGenerator extends AbstractProcessor {
         text.append("/** Written by the build; see ForwardingGenerator. */\n");
         text.append("@org.jspecify.annotations.NullUnmarked\n");
         text.append("@SuppressWarnings({\"deprecation\", \"removal\", \"rawtypes\", \"unchecked\", \"try\"})\n");
-        boolean isStatement = forwarding.name.endsWith("Statement");
-        text.append(forwarding.isSubclassed() ? "abstract class " : isStatement ? "class " : "final class ")
+        // NewMethods may extend what implements an interface of the driver.
+        boolean isOpen = forwarding.name.endsWith("Statement") || forwarding.name.equals("ClientResultSetMetaData");
+        text.append(forwarding.isSubclassed() ? "abstract class " : isOpen ? "class " : "final class ")
                 .append(forwarding.name);
         if (forwarding.superclass != null) {
             text.append(" extends ").append(forwarding.superclass);

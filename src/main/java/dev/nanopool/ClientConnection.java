@@ -50,7 +50,7 @@ import org.postgresql.util.PGobject;
  * every method throws SQLState 08003, and no call reaches the session, which may belong to another lease.
  * Every object that the lease hands out enters the lease before it uses the driver, by {@link #enter}.
  */
-final class ClientConnection extends ForwardingConnection implements Client {
+class ClientConnection extends ForwardingConnection implements Client {
     private static final VarHandle USAGE;
 
     static {
@@ -61,6 +61,18 @@ final class ClientConnection extends ForwardingConnection implements Client {
         }
     }
 
+    // Null, unless the driver is newer than the pool.
+    private static final @Nullable Class<? extends ClientConnection> COMPLETED =
+            NewMethods.completed(ClientConnection.class);
+    private static final @Nullable Class<? extends ClientPreparedStatement> COMPLETED_PREPARED =
+            NewMethods.completed(ClientPreparedStatement.class);
+    private static final @Nullable Class<? extends Unprepared> COMPLETED_UNPREPARED =
+            NewMethods.completed(Unprepared.class);
+    private static final @Nullable Class<? extends ClientCallableStatement> COMPLETED_CALLABLE =
+            NewMethods.completed(ClientCallableStatement.class);
+    private static final @Nullable Class<? extends ClientResultSetMetaData> COMPLETED_META_DATA =
+            NewMethods.completed(ClientResultSetMetaData.class);
+
     // A lease that executes nothing is one object of 32 bytes, because it has only these four fields.
     private final PhysicalConnection connection; // belongs to this lease as long as isEnded() is false
     private final Thread owner = Thread.currentThread();
@@ -70,6 +82,13 @@ final class ClientConnection extends ForwardingConnection implements Client {
     ClientConnection(PhysicalConnection connection, long startNanos) {
         this.connection = connection;
         this.startNanos = startNanos;
+    }
+
+    /** Makes a client, of a subclass if the driver has methods that this class lacks. */
+    static ClientConnection of(PhysicalConnection connection, long startNanos) throws SQLException {
+        return COMPLETED == null
+                ? new ClientConnection(connection, startNanos)
+                : NewMethods.make(COMPLETED, connection, startNanos);
     }
 
     @Override
@@ -311,35 +330,52 @@ final class ClientConnection extends ForwardingConnection implements Client {
 
     @Override
     Statement wrap(Statement statement) throws SQLException {
-        return new ClientStatement(this, statement);
+        return ClientStatement.of(this, statement);
+    }
+
+    /** A statement that must not be prepared by a name. */
+    static class Unprepared extends ClientPreparedStatement {
+        Unprepared(ClientConnection client, PreparedStatement statement) throws SQLException {
+            super(client, statement);
+        }
+
+        // The driver would prepare by a name what was not executed yet.
+        @Override
+        public @Nullable ResultSetMetaData getMetaData() throws SQLException {
+            ResultSet rows = getResultSet();
+            if (rows != null && !rows.isClosed()) return super.getMetaData();
+            throw new SQLFeatureNotSupportedException(
+                    "getMetaData: before the execution it needs a prepared statement, which a transaction pooler may "
+                            + "not have; ask the ResultSet, or set prepareThreshold if the pooler tracks statements",
+                    Failures.FEATURE_NOT_SUPPORTED);
+        }
     }
 
     @Override
     PreparedStatement wrap(PreparedStatement statement) throws SQLException {
-        if (!session().state().isUnprepared()) return new ClientPreparedStatement(this, statement);
-        return new ClientPreparedStatement(this, statement) {
-            // The driver would prepare by a name what was not executed yet.
-            @Override
-            public @Nullable ResultSetMetaData getMetaData() throws SQLException {
-                ResultSet rows = getResultSet();
-                if (rows != null && !rows.isClosed()) return super.getMetaData();
-                throw new SQLFeatureNotSupportedException(
-                        "getMetaData: before the execution it needs a prepared statement, which a transaction pooler may "
-                                + "not have; ask the ResultSet, or set prepareThreshold if the pooler tracks statements",
-                        Failures.FEATURE_NOT_SUPPORTED);
-            }
-        };
+        if (session().state().isUnprepared()) {
+            return COMPLETED_UNPREPARED == null
+                    ? new Unprepared(this, statement)
+                    : NewMethods.make(COMPLETED_UNPREPARED, this, statement);
+        }
+        return COMPLETED_PREPARED == null
+                ? new ClientPreparedStatement(this, statement)
+                : NewMethods.make(COMPLETED_PREPARED, this, statement);
     }
 
     @Override
     CallableStatement wrap(CallableStatement statement) throws SQLException {
-        return new ClientCallableStatement(this, statement);
+        return COMPLETED_CALLABLE == null
+                ? new ClientCallableStatement(this, statement)
+                : NewMethods.make(COMPLETED_CALLABLE, this, statement);
     }
 
     /** Wraps rows of a statement that the client itself has not made. */
     @Nullable
     ResultSet wrap(@Nullable ResultSet rows) throws SQLException {
-        return rows == null ? null : new ClientStatement(this, rows.getStatement()).wrap(rows);
+        return rows == null
+                ? null
+                : ClientStatement.of(this, rows.getStatement()).wrap(rows);
     }
 
     @Override
@@ -348,8 +384,12 @@ final class ClientConnection extends ForwardingConnection implements Client {
     }
 
     @Nullable
-    ResultSetMetaData wrap(@Nullable ResultSetMetaData metaData) {
-        return metaData == null ? null : new ClientResultSetMetaData(this, (PgResultSetMetaData) metaData);
+    ResultSetMetaData wrap(@Nullable ResultSetMetaData metaData) throws SQLException {
+        if (metaData == null) return null;
+        var own = (PgResultSetMetaData) metaData;
+        return COMPLETED_META_DATA == null
+                ? new ClientResultSetMetaData(this, own)
+                : NewMethods.make(COMPLETED_META_DATA, this, own);
     }
 
     @Nullable
@@ -445,7 +485,7 @@ final class ClientConnection extends ForwardingConnection implements Client {
 
     /** Returns the driver's object of a wrapper of this lease. A wrapper of another lease stays, so that its calls fail. */
     @Override
-    @SuppressWarnings("unchecked") // each wrapper has the interface of its driver's object
+    @SuppressWarnings({"unchecked", "ReferenceEquality"}) // each wrapper has the interface of its driver's object
     <T> T unwrapArgument(T value) {
         Object driver = value;
         if (value instanceof ClientArray wrapper && wrapper.client == this) driver = wrapper.array;

@@ -9,6 +9,9 @@ import org.postgresql.core.BaseStatement;
 
 /** A client's statement. It leads back to the client, and the end of the lease closes it. */
 class ClientStatement extends ForwardingStatement {
+    private static final @Nullable Class<? extends ClientStatement> COMPLETED =
+            NewMethods.completed(ClientStatement.class);
+
     private @Nullable ClientResultSet last;
     private long timeoutNanos; // the query timeout; 0 if there is none
     private long deadlineNanos;
@@ -18,14 +21,23 @@ class ClientStatement extends ForwardingStatement {
         client.opened(statement); // the driver's, because this one would keep a forgotten client reachable
     }
 
-    private ClientStatement(ClientConnection client, Statement statement, long timeoutNanos) {
+    ClientStatement(ClientConnection client, Statement statement, long timeoutNanos) {
         super(client, (BaseStatement) statement);
         this.timeoutNanos = timeoutNanos;
     }
 
+    /** Makes a statement, of a subclass if the driver has methods that this class lacks. */
+    static ClientStatement of(ClientConnection client, Statement statement) throws SQLException {
+        return COMPLETED == null
+                ? new ClientStatement(client, statement)
+                : NewMethods.make(COMPLETED, client, statement);
+    }
+
     /** Wraps a statement that the driver has made for rows in memory. The end of the lease need not close it. */
-    static ClientStatement ofRows(ClientConnection client, Statement statement) {
-        return new ClientStatement(client, statement, 0);
+    static ClientStatement ofRows(ClientConnection client, Statement statement) throws SQLException {
+        return COMPLETED == null
+                ? new ClientStatement(client, statement, 0)
+                : NewMethods.make(COMPLETED, client, statement, 0L);
     }
 
     @Override

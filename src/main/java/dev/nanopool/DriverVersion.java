@@ -9,6 +9,7 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.Driver;
 import org.postgresql.PGConnection;
+import org.postgresql.util.DriverInfo;
 
 /** The version of the driver on the class path, which a framework may have chosen, and what that version lacks. */
 final class DriverVersion {
@@ -39,6 +40,11 @@ final class DriverVersion {
     private static final boolean HAS_QUERY_TIMEOUT = number(NAME) >= number("42.7.9");
 
     private DriverVersion() {}
+
+    /** Whether the driver is newer than the one with which the pool was compiled, whose constant the compiler has copied. */
+    static boolean isNewerThanKnown() {
+        return number(NAME) > number(DriverInfo.DRIVER_VERSION);
+    }
 
     /** As the driver itself says, because the compiler has copied the constants of the driver that it saw. */
     @SuppressWarnings("deprecation")

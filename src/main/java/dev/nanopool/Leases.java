@@ -113,9 +113,9 @@ final class Leases implements Lender<PhysicalConnection> {
         }
     }
 
-    private ClientConnection client(PhysicalConnection connection) {
+    private ClientConnection client(PhysicalConnection connection) throws SQLException {
         long now = connection.leases() % TIMED == 0 ? Clock.nanoTime() : clock.coarseNanos();
-        var client = new ClientConnection(connection, now);
+        ClientConnection client = ClientConnection.of(connection, now);
         if (isTracing) client.used();
         Object recording = Recorder.leasing();
         if (recording != null) client.used().records(recording);

@@ -1,13 +1,13 @@
 package dev.nanopool.testkit;
 
 import java.io.File;
-import java.io.IOException;
 import java.net.MalformedURLException;
 import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.Callable;
 
 /** Loads everything once more, the pool, the tests and their libraries, with a driver of its own. Only the JDK is shared. */
 public final class OwnLoader extends URLClassLoader {
@@ -34,16 +34,12 @@ public final class OwnLoader extends URLClassLoader {
         return Links.place(org.postgresql.Driver.class);
     }
 
-    /** The same class in this loader, made with these arguments. */
+    /** The same task in this loader, made with these arguments. */
     @SuppressWarnings("unchecked")
-    public <T> T make(Class<?> type, Object... arguments) throws ReflectiveOperationException {
-        var constructor = Class.forName(type.getName(), true, this).getDeclaredConstructors()[0];
+    public <T> Callable<T> make(Class<? extends Callable<T>> task, Object... arguments)
+            throws ReflectiveOperationException {
+        var constructor = Class.forName(task.getName(), true, this).getDeclaredConstructors()[0];
         constructor.setAccessible(true);
-        return (T) constructor.newInstance(arguments);
-    }
-
-    @Override
-    public void close() throws IOException {
-        super.close();
+        return (Callable<T>) constructor.newInstance(arguments);
     }
 }
