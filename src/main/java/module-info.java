@@ -11,7 +11,6 @@ module dev.nanopool {
     requires static org.jspecify;
     // for dev.nanopool.spring alone
     requires static com.fasterxml.jackson.annotation; // in the class file of Spring Boot's Health
-    requires static spring.aop;
     requires static spring.beans;
     requires static spring.boot;
     requires static spring.boot.actuator; // of Spring Boot 3

@@ -13,7 +13,6 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
-import org.springframework.aop.SpringProxy;
 import org.springframework.beans.factory.config.BeanPostProcessor;
 import org.springframework.boot.context.properties.bind.Bindable;
 import org.springframework.boot.context.properties.bind.Binder;
@@ -87,7 +86,7 @@ final class Pools implements BeanPostProcessor, PriorityOrdered {
     @Override
     public Object postProcessBeforeInitialization(Object bean, String beanName) {
         if (bean instanceof Pool pool) add(pool);
-        if (bean instanceof NanoDataSource dataSource && !(bean instanceof SpringProxy)) {
+        if (bean instanceof NanoDataSource dataSource) {
             boolean isBoots = beanName.equals("dataSource") || beanName.equals("scopedTarget.dataSource");
             add(start(dataSource, isBoots));
         }
