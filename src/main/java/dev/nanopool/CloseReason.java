@@ -30,6 +30,8 @@ public enum CloseReason {
     MAX_LIFETIME("max lifetime reached"),
     /** The pool did not need it for {@code idleTimeout}. */
     IDLE_TIMEOUT("idle timeout reached"),
+    /** Its pool has a {@link Budget} that was used up, and a caller of another pool waited. */
+    BUDGET("given to another pool of its budget"),
     /** {@code Pool.retire} or {@code Pool.refresh} replaced it. */
     RETIRED("retired"),
     /** {@code Pool.resize} made the pool smaller. */

@@ -56,6 +56,10 @@ final class Diagnosis {
         if (supply.effectiveSize() < supply.size()) {
             message.append("; the server lets in %d at present".formatted(supply.effectiveSize()));
         }
+        Share share = supply.share();
+        if (share != null && supply.connections().size() < supply.effectiveSize()) {
+            message.append(share.budget().usedUp());
+        }
         if (outageNanos >= 0) {
             message.append("; the database has let no connection in for %d ms".formatted(outageNanos / 1_000_000));
         }

@@ -38,6 +38,7 @@ enum Fate {
         OUTDATED(CloseReason.RETIRED),
         EXPIRED(CloseReason.MAX_LIFETIME),
         UNNEEDED(CloseReason.IDLE_TIMEOUT),
+        BUDGET(CloseReason.BUDGET),
         // The pool keeps the session, but must do something first.
         CHANGED(RESET),
         SUSPECT(VALIDATE);

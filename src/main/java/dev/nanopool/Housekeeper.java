@@ -132,6 +132,8 @@ final class Housekeeper implements JvmClock.Round {
         next = Math.min(next, attendToOutage(now));
         watchdog.enforce(now);
         supply.recover();
+        Share share = supply.share();
+        if (share != null) share.reconsider(now);
         for (PhysicalConnection connection : supply.connections()) {
             if (connection.abandoned) checks.recover(connection);
         }

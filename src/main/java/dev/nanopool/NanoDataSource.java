@@ -381,6 +381,27 @@ public class NanoDataSource extends PoolDataSource implements AutoCloseable {
     }
 
     /**
+     * Returns the budget that this pool shares with others.
+     *
+     * @return its name and its size, such as {@code main:500}; null if there is none
+     */
+    public @Nullable String getBudget() {
+        return settings.find(Settings.BUDGET);
+    }
+
+    /**
+     * Sets the budget that this pool shares with all pools of the JVM that name it. Default: none. See
+     * {@link PoolConfig.Builder#budget}.
+     *
+     * @param budget a name, a colon and how many connections the pools may have together, such as {@code main:500}
+     * @throws IllegalStateException if the pool has started
+     * @throws IllegalArgumentException if it has another form; the start refuses a size that contradicts the other pools
+     */
+    public void setBudget(String budget) {
+        set(Settings.BUDGET, budget);
+    }
+
+    /**
      * Returns how long {@link #getConnection()} waits.
      *
      * @return milliseconds; 0 stands for a year

@@ -4,6 +4,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /** The permits that threads of the pool have in hand. Thread-safe. */
 final class Permits {
@@ -11,6 +12,8 @@ final class Permits {
 
     enum State {
         IN_HAND,
+        /** It waits for a unit of the budget, and no thread has it in hand. */
+        PARKED,
         ABANDONED,
         USED
     }
@@ -23,17 +26,57 @@ final class Permits {
     static final class Permit extends AtomicReference<State> implements AutoCloseable {
         private static final long serialVersionUID = 1;
 
+        // Null while the permit is parked or on its way to the thread that will open its connection.
+        private transient volatile @Nullable Thread holder = Thread.currentThread();
+        private transient volatile boolean unit; // of the budget; only the thread that has the permit in hand writes it
+
         private Permit() {
             super(State.IN_HAND);
+        }
+
+        boolean hasUnit() {
+            return unit;
+        }
+
+        void putUnit() {
+            unit = true;
+        }
+
+        /** Answers whether it has a unit, and takes it away. */
+        boolean takeUnit() {
+            boolean had = unit;
+            unit = false;
+            return had;
+        }
+
+        void park() {
+            holder = null;
+            if (!compareAndSet(State.IN_HAND, State.PARKED)) {
+                throw new IllegalStateException("bug: a permit is " + get() + " when a thread parks it");
+            }
+        }
+
+        /** Takes the permit out of the parked ones. False if another thread has done so. */
+        boolean unpark() {
+            return compareAndSet(State.PARKED, State.IN_HAND);
         }
 
         boolean isUsed() {
             return get() == State.USED;
         }
 
-        /** Abandons the permit if no thread has used it. */
+        /** The calling thread has the permit in hand from now on. */
+        void takeInHand() {
+            holder = Thread.currentThread();
+        }
+
+        /** Abandons the permit if the calling thread has it in hand and has not used it. */
         @Override
         public void close() {
+            if (holder == Thread.currentThread()) abandon();
+        }
+
+        void abandon() {
             compareAndSet(State.IN_HAND, State.ABANDONED);
         }
     }

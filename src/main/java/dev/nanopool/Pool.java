@@ -61,6 +61,8 @@ public final class Pool implements AutoCloseable {
         Supplier<PoolStats> numbers = statistics::snapshot;
         Recorder.watch(numbers);
         closing.onClose(() -> Recorder.forget(numbers));
+        Share share = supply.share();
+        if (share != null) closing.onClose(share::leave);
         var checks = new Checks(supply, connector.role(), watchdog, events, clock, threads, suspicion);
         var deadlocks = new Deadlocks(supply);
         this.diagnosis = new Diagnosis(config, supply, deadlocks, statistics);

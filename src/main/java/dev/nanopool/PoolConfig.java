@@ -29,6 +29,7 @@ public final class PoolConfig {
     final int size;
     final int minIdle;
     final boolean lazy;
+    final @Nullable Budget budget;
     final Duration acquireTimeout;
     final Duration outagePatience;
     final Duration cancelPatience;
@@ -58,6 +59,7 @@ public final class PoolConfig {
         tls = tls(builder.tls, url);
         size = within("size", builder.size, 1, 10_000);
         lazy = builder.lazy;
+        budget = builder.budget;
         minIdle = minIdle(builder);
         acquireTimeout = within("acquireTimeout", builder.acquireTimeout, Duration.ZERO);
         outagePatience = within(
@@ -270,6 +272,7 @@ public final class PoolConfig {
         private int size = 10;
         private @Nullable Integer minIdle;
         private boolean lazy;
+        private @Nullable Budget budget;
         private Duration acquireTimeout = Duration.ofSeconds(5);
         private @Nullable Duration outagePatience;
         private Duration cancelPatience = Duration.ofSeconds(5);
@@ -339,6 +342,19 @@ public final class PoolConfig {
          */
         public Builder lazy(boolean lazy) {
             this.lazy = lazy;
+            return this;
+        }
+
+        /**
+         * Sets the budget that this pool shares with others. Their connections together, open ones and those that are being
+         * opened, are never more than its size. {@link Pool#create} refuses the pool if the sum of {@code minIdle} is more than
+         * that. Default: none.
+         *
+         * @param budget the same object for all pools that share it
+         * @return this
+         */
+        public Builder budget(Budget budget) {
+            this.budget = Objects.requireNonNull(budget, "budget");
             return this;
         }
 

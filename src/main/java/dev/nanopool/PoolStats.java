@@ -12,14 +12,23 @@ import java.util.List;
 public final class PoolStats {
     /** A pool that has done nothing. */
     static final PoolStats NOTHING = new PoolStats(
-            new Gauges("", 0, 0, 0, 0, 0, 0),
+            new Gauges("", 0, 0, 0, 0, 0, 0, 0, 0),
             new Totals(0, 0, 0, 0, 0, 0, 0, 0, Durations.NONE, Durations.NONE, Durations.NONE, Durations.NONE));
 
     private final Gauges gauges;
     private final Totals totals;
 
     /** What the pool holds. */
-    record Gauges(String name, int size, int minIdle, int active, int idle, int pending, int opening) {}
+    record Gauges(
+            String name,
+            int size,
+            int minIdle,
+            int active,
+            int idle,
+            int pending,
+            int opening,
+            int budget,
+            int budgetUsed) {}
 
     /** What the pool has done. */
     record Totals(
@@ -236,6 +245,24 @@ public final class PoolStats {
     }
 
     /**
+     * Returns how many connections the pools of this pool's {@link Budget} may have together.
+     *
+     * @return the size of the budget; 0 if the pool has none
+     */
+    public int budget() {
+        return gauges.budget;
+    }
+
+    /**
+     * Returns how many connections the pools of this pool's {@link Budget} have, open ones and those that are being opened.
+     *
+     * @return connections; 0 if the pool has no budget
+     */
+    public int budgetUsed() {
+        return gauges.budgetUsed;
+    }
+
+    /**
      * Counts the leases.
      *
      * @return leases since the start
@@ -370,7 +397,7 @@ public final class PoolStats {
     /** Names all numbers. */
     @Override
     public String toString() {
-        return ("PoolStats[name=%s, size=%d, minIdle=%d, active=%d, idle=%d, pending=%d, opening=%d, leasesGranted=%d, "
+        return ("PoolStats[name=%s, size=%d, minIdle=%d, active=%d, idle=%d, pending=%d, opening=%d, budget=%d, budgetUsed=%d, leasesGranted=%d, "
                         + "timeouts=%d, rejected=%d, opened=%d, closed=%d, lost=%d, cancelled=%d, leaked=%d, leftOpen=%d, "
                         + "waits=[%s], uses=[%s], connects=[%s], resets=[%s]]")
                 .formatted(
@@ -381,6 +408,8 @@ public final class PoolStats {
                         idle(),
                         pending(),
                         opening(),
+                        budget(),
+                        budgetUsed(),
                         leasesGranted(),
                         timeouts(),
                         rejected(),

@@ -81,6 +81,8 @@ final class Recorder implements Event.Sink {
             event.idle = stats.idle();
             event.pending = stats.pending();
             event.opening = stats.opening();
+            event.budget = stats.budget();
+            event.budgetUsed = stats.budgetUsed();
             event.commit();
         }
     }
@@ -455,5 +457,13 @@ final class Recorder implements Event.Sink {
 
         @Label("Opening")
         int opening;
+
+        @Label("Budget")
+        @Description("How many connections the pools of its budget may have together; 0 if there is none")
+        int budget;
+
+        @Label("Budget Used")
+        @Description("How many they have")
+        int budgetUsed;
     }
 }

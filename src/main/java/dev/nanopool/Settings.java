@@ -155,6 +155,18 @@ final class Settings {
                 if (number >= 0) builder.minIdle(number);
             });
     static final Row<Boolean> LAZY = new Row<>("lazy", "lazy", "", FLAG, false, PoolConfig.Builder::lazy);
+    static final Row<String> BUDGET = new Row<>(
+            "budget",
+            "budget",
+            "",
+            new Kind<>(
+                    "a budget",
+                    "must be a name and the number of connections, such as main:500",
+                    null,
+                    Function.identity(),
+                    text -> text.matches("(?s).+:[1-9]\\d{0,5}")),
+            null,
+            (builder, text) -> builder.budget(Budget.named(text)));
     static final Row<Long> CONNECTION_TIMEOUT = new Row<>(
             "connectionTimeout",
             "acquireTimeout",

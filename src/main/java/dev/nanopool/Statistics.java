@@ -25,6 +25,8 @@ final class Statistics {
             if (state == State.LEASED) active++;
             else if (state == State.IDLE) idle++;
         }
+        Share share = supply.share();
+        Budget budget = share == null ? null : share.budget();
         var gauges = new PoolStats.Gauges(
                 pool,
                 supply.size(),
@@ -32,7 +34,9 @@ final class Statistics {
                 active,
                 idle,
                 supply.queue().pending(),
-                supply.opening());
+                supply.opening(),
+                budget == null ? 0 : budget.size(),
+                budget == null ? 0 : budget.used());
         Ledger.Book book = supply.book();
         return new PoolStats(gauges, counters.totals(book.waits(), book.uses()));
     }

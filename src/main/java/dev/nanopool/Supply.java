@@ -3,12 +3,15 @@ package dev.nanopool;
 import dev.nanopool.Fate.Fact;
 import dev.nanopool.Permits.Permit;
 import dev.nanopool.driver.PeekableSocket;
+import dev.nanopool.queue.Arrivals;
 import dev.nanopool.queue.LeaseQueue;
 import dev.nanopool.queue.RefusedException.Reason;
+import dev.nanopool.queue.StackReserve;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.Deque;
 import java.util.List;
 import java.util.Objects;
@@ -50,6 +53,7 @@ final class Supply {
     private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
     private final Capacity capacity;
     private final Permits permits = new Permits();
+    private final @Nullable Share share; // in a budget
     private final Semaphore connects; // how many attempts run at the same time
     private final AtomicInteger opening = new AtomicInteger(); // threads in fill(), including those that back off
     private final AtomicLong removed = new AtomicLong(); // how many connections have been closed
@@ -87,6 +91,7 @@ final class Supply {
         this.connects = new Semaphore(config.connectParallelism);
         this.capacity = new Capacity(config.size);
         this.queue = new LeaseQueue<>(config.maxWaiters, Clock::nanoTime, new Demand());
+        this.share = config.budget == null ? null : new Share(config.budget, config, new Sharing(new Arrivals(queue)));
     }
 
     /** When a thread that has a permit opens a connection. */
@@ -117,6 +122,117 @@ final class Supply {
         @Override
         public int hopeful() {
             return isSuspended() || opening() > 0 || outage.isOn() ? Integer.MAX_VALUE : size();
+        }
+    }
+
+    /** What the budget asks of the pool. */
+    private final class Sharing implements Share.Owner {
+        private final Arrivals arrivals;
+
+        Sharing(Arrivals arrivals) {
+            this.arrivals = arrivals;
+        }
+
+        @Override
+        public long arrivalNanos(int ahead) {
+            return arrivals.nanos(ahead);
+        }
+
+        @Override
+        public int mostOpening() {
+            if (isClosed() || isSuspended()) return 0;
+            return outage.isOn() ? 1 : config.connectParallelism;
+        }
+
+        @Override
+        public boolean hasTooManyPermits() {
+            return capacity.hasSurplusWithoutConnection();
+        }
+
+        @Override
+        public boolean isBelowMinIdle() {
+            return connections.size() + opening() < minIdle();
+        }
+
+        @Override
+        public boolean isAboveMinIdle() {
+            int open = 0;
+            for (PhysicalConnection connection : connections) {
+                if (connection.state() != PhysicalConnection.State.CLOSING) open++;
+            }
+            return open > minIdle();
+        }
+
+        @Override
+        public long idleNanos() {
+            long longest = Budget.NO_CLAIM;
+            for (PhysicalConnection connection : connections) {
+                if (connection.state() == PhysicalConnection.State.IDLE)
+                    longest = Math.min(longest, connection.idleNanos());
+            }
+            return longest;
+        }
+
+        @Override
+        public boolean giveIdle() {
+            return discardLongestIdle();
+        }
+
+        @Override
+        public void open(Permit permit) {
+            startFilling(permit, Need.IF_WANTED);
+        }
+
+        @Override
+        public void giveUp(Permit permit) {
+            if (!withdraw(permit)) release(permit);
+        }
+    }
+
+    /** The share in the budget; null if the pool has none. */
+    @Nullable
+    Share share() {
+        return share;
+    }
+
+    /** Gets the permit its unit of the budget, if the pool has one. Blocks for {@code connectTimeout} at most. */
+    private void awaitUnit(Permit permit) throws SQLException, InterruptedException {
+        if (share != null) share.await(permit, Clock.nanoTime() + config.connectTimeout.toNanos());
+    }
+
+    private void releaseUnit(Permit permit) {
+        if (share != null) share.release(permit);
+    }
+
+    /** Uses the permit, and frees its unit of the budget. */
+    private void use(Permit permit) {
+        permits.use(permit);
+        releaseUnit(permit);
+    }
+
+    /** Closes the connection that has been idle longest, for a caller of another pool. False if no connection is idle. */
+    private boolean discardLongestIdle() {
+        var idle = new ArrayDeque<PhysicalConnection>(size() + 1);
+        try {
+            for (PhysicalConnection next = queue.takeIdle(); next != null; next = queue.takeIdle()) {
+                idle.add(next);
+                if (idle.size() > size()) break; // leases come and go
+            }
+            PhysicalConnection longest = idle.stream()
+                    .min(Comparator.comparingLong(PhysicalConnection::idleNanos))
+                    .orElse(null);
+            if (longest == null) return false;
+            idle.remove(longest);
+            boolean passedOn = false;
+            try {
+                discard(longest, Fact.BUDGET);
+                passedOn = true;
+            } finally {
+                if (!passedOn) longest.abandoned = true;
+            }
+            return true;
+        } finally {
+            requeueAll(idle);
         }
     }
 
@@ -185,6 +301,7 @@ final class Supply {
     void start(Lender<PhysicalConnection> lends, boolean awaitsAll) throws SQLException, InterruptedException {
         lender = lends;
         if (config.lazy) connector.check();
+        if (share != null) share.join();
         List<Permit> toOpen = new ArrayList<>();
         for (int i = 0; i < config.size && capacity.add(); i++) {
             if (i < config.minIdle) toOpen.add(permits.hold());
@@ -207,6 +324,7 @@ final class Supply {
         Connector.Pending first = null;
         opening.incrementAndGet();
         try {
+            awaitUnit(permit);
             first = connector.begin(null);
             Credentials credentials = null;
             if (first.detectHoldUp(PATIENCE_WITH_CREDENTIALS)) {
@@ -233,6 +351,7 @@ final class Supply {
         try {
             while (!permits.isEmpty()) {
                 while (underWay.size() < Math.min(config.connectParallelism, permits.size())) {
+                    awaitUnit(permits.get(underWay.size()));
                     underWay.add(connector.begin(credentials));
                 }
                 Connector.Pending next = underWay.remove();
@@ -303,6 +422,7 @@ final class Supply {
         } finally {
             requeueAll(passed);
         }
+        if (share != null) share.reconsider(Clock.nanoTime());
         boolean isMissing = true;
         while (isMissing) isMissing = addPermit();
     }
@@ -320,7 +440,7 @@ final class Supply {
                 if (!withdraw(permit)) release(permit);
                 return true;
             }
-            permits.use(permit); // the permit stood for nothing, or the connection has it
+            use(permit); // the permit stood for nothing, or the connection has it
             if (connection != null) discardOrPass(connection, passed);
             return connection != null;
         }
@@ -364,7 +484,7 @@ final class Supply {
             isDone = true;
             return isFree;
         } finally {
-            if (!isDone) permits.use(permit); // the queue has kept its permit, so this one stands for nothing
+            if (!isDone) use(permit); // the queue has kept its permit, so this one stands for nothing
         }
     }
 
@@ -373,7 +493,7 @@ final class Supply {
         Permit permit = permits.hold();
         boolean isAdded = capacity.add();
         if (isAdded) startFilling(permit, Need.IF_WANTED);
-        else permits.use(permit);
+        else use(permit);
         return isAdded;
     }
 
@@ -381,7 +501,7 @@ final class Supply {
     private boolean withdraw(Permit permit) {
         boolean isWithdrawn = capacity.withdraw();
         if (isWithdrawn) {
-            permits.use(permit);
+            use(permit);
             countDownIfClosed();
         }
         return isWithdrawn;
@@ -392,7 +512,7 @@ final class Supply {
         boolean isFirst = !capacity.isWithholding();
         boolean isWithheld = capacity.withhold();
         if (isWithheld) {
-            permits.use(permit);
+            use(permit);
             events.happened(new Event.Withheld(capacity.effectiveSize(), size(), isFirst));
         }
         return isWithheld;
@@ -403,7 +523,7 @@ final class Supply {
         if (!capacity.isWithholding() || opening() > 0) return;
         Permit permit = permits.hold();
         if (capacity.readmit()) startFilling(permit, Need.IF_WANTED);
-        else permits.use(permit);
+        else use(permit);
     }
 
     // Connections in hand
@@ -411,6 +531,7 @@ final class Supply {
     /** The {@linkplain Fact#bit facts} about a connection in hand that follow from the pool's numbers. */
     int facts(PhysicalConnection connection) {
         int facts = capacity.hasSurplus() ? capacity.surplus().bit() : 0;
+        if (share != null && share.isWantedElsewhere()) facts |= Fact.BUDGET.bit();
         if (connection.isRetired()) facts |= Fact.RETIRED.bit();
         if (connection.generation() != generation.get()) {
             if (rotating.get() == null) facts |= Fact.OUTDATED.bit();
@@ -434,6 +555,7 @@ final class Supply {
     boolean claim(PhysicalConnection connection, Fact why) {
         return switch (why) {
             case POOL_CLOSED, SUSPENDED, SURPLUS -> capacity.claim();
+            case BUDGET -> share != null && share.claimGiving();
             case OUTDATED, EXPIRED -> rotating.compareAndSet(null, connection); // the pool replaces one at a time
             default -> true;
         };
@@ -441,7 +563,9 @@ final class Supply {
 
     /** Requeues a connection, or hands it to a waiting caller. If this throws, the caller still has the connection. */
     void requeue(PhysicalConnection connection) {
-        queue.give(connection); // nothing may follow, because the caller has the connection no longer
+        if (share != null) StackReserve.require(); // for what follows
+        queue.give(connection); // nothing that can fail may follow, because the caller has the connection no longer
+        if (share != null) share.returned();
     }
 
     /**
@@ -505,13 +629,14 @@ final class Supply {
     private void reusePermit(PhysicalConnection connection) {
         try (Permit permit = permits.hold()) {
             connection.closingToClosed();
-            connections.remove(connection);
+            boolean isKnown = connections.remove(connection); // else the audit has given it up
             removed.incrementAndGet(); // THEN the permit may open another one
+            if (share != null && isKnown) share.closed(permit, connection.closeReason() == CloseReason.BUDGET);
             if (!connection.isLeaving()) capacity.empty();
             events.happened(closed(connection, connection.closeReason()));
             book.release(connection.ledger());
             if (connection.isLeaving()) {
-                permits.use(permit);
+                use(permit);
                 capacity.left();
                 countDownIfClosed();
                 adjust();
@@ -527,7 +652,7 @@ final class Supply {
 
     private void release(Permit permit) {
         queue.release(); // THEN it is no longer in hand, because this may throw
-        permits.use(permit);
+        use(permit);
     }
 
     // The audit
@@ -546,7 +671,8 @@ final class Supply {
     void forget(PhysicalConnection connection) {
         Session session = connection.session();
         session.abort(new SQLException("the pool has lost track of this connection", Failures.CONNECTION_EXCEPTION));
-        connections.remove(connection);
+        boolean isKnown = connections.remove(connection);
+        if (share != null && isKnown) share.forgotten();
         capacity.empty();
         events.happened(closed(connection, CloseReason.LOST));
     }
@@ -589,7 +715,7 @@ final class Supply {
             threads.start("open", () -> fill(permit, need));
             started = true;
         } finally {
-            if (!started) permits.use(permit);
+            if (!started) use(permit);
         }
     }
 
@@ -600,19 +726,21 @@ final class Supply {
             threads.start("open", () -> fill(permit, need));
             started = true;
         } finally {
-            if (!started) permit.close();
+            if (!started) permit.abandon();
         }
     }
 
     /** Opens a connection for the permit as long as one is wanted, but makes one attempt in any case if the need says so. */
     private void fill(Permit permit, Need need) {
+        permit.takeInHand();
         try (permit) {
             opening.incrementAndGet();
             PhysicalConnection connection = null;
+            boolean isStarved = false; // the budget is used up
             try {
                 int failures = 0;
                 long ends = backOffsEnded.get(); // THEN look whether an outage is on
-                while (connection == null) {
+                while (connection == null && !isStarved) {
                     if (failures > 0) backOff(permit, failures - 1, ends);
                     if (withdraw(permit)) return;
                     ends = backOffsEnded.get();
@@ -622,18 +750,30 @@ final class Supply {
                         return;
                     }
                     if (outage.isOn() && !isProber) {
+                        releaseUnit(permit);
                         awaitEndOfBackOff(WHILE_OTHERS_PROBE_NANOS, ends);
                         continue;
+                    }
+                    if (share != null && !share.acquire(permit)) {
+                        isStarved = isWanted();
+                        if (isStarved) continue;
+                        release(permit);
+                        return;
                     }
                     connection = tryOpen(permit);
                     failures++;
                     if (permit.isUsed()) return; // the permit is withheld
+                    if (connection == null) releaseUnit(permit);
                 }
             } catch (InterruptedException e) {
                 throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
             } finally {
                 opening.decrementAndGet(); // before it counts as open, else others would find enough of them
                 if (outage.leaveProbing(permit) && outage.isOn()) endBackOff(); // another permit probes
+            }
+            if (connection == null) {
+                Objects.requireNonNull(share).park(permit);
+                return;
             }
             admit(connection, permit);
             if (capacity.hasSurplus()) adjust(); // the target fell while the connection was being opened
@@ -800,7 +940,8 @@ final class Supply {
                     new Event.Opened(session.backendPid(), connection.openingTook(), session.phases(), isAfterFailure));
             connections.add(connection);
             capacity.fill();
-            permits.use(permit);
+            if (share != null) share.opened(permit, connection.openingTook().toNanos());
+            use(permit);
             admitted = true;
         } finally {
             if (!admitted)

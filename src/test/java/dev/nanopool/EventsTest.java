@@ -53,7 +53,8 @@ class EventsTest {
 
     private static PoolExhaustedException exhausted() {
         var stats = new PoolStats(
-                new PoolStats.Gauges("p", 1, 1, 1, 0, 0, 0), new Counters().totals(new Histogram(), new Histogram()));
+                new PoolStats.Gauges("p", 1, 1, 1, 0, 0, 0, 0, 0),
+                new Counters().totals(new Histogram(), new Histogram()));
         return new PoolExhaustedException("m", Verdict.LEAK, stats, List.of(), null);
     }
 
@@ -167,7 +168,7 @@ class EventsTest {
                 new Row(new Event.Stopped(3, Duration.ofMillis(7)), "", Level.INFO, "in 7 ms: 3 leases were cut off"),
                 new Row(
                         new Event.Numbers(new PoolStats(
-                                new PoolStats.Gauges("orders", 3, 2, 1, 0, 0, 0),
+                                new PoolStats.Gauges("orders", 3, 2, 1, 0, 0, 0, 0, 0),
                                 new Counters().totals(new Histogram(), new Histogram()))),
                         "",
                         Level.FINE,

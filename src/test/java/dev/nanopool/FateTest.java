@@ -36,6 +36,7 @@ class FateTest {
             OUTDATED       CLOSE     RETIRED
             EXPIRED        CLOSE     MAX_LIFETIME
             UNNEEDED       CLOSE     IDLE_TIMEOUT
+            BUDGET         CLOSE     BUDGET
             CHANGED        RESET     -
             SUSPECT        VALIDATE  -
             """;

@@ -92,6 +92,7 @@ class SettingsTest {
         if (type == ResetMode.class) return "Always";
         if (type == Pooler.class) return "session";
         if (name.equals("transactionIsolation")) return "SERIALIZABLE";
+        if (name.equals("budget")) return "main:5";
         return name.equals("jdbcUrl") ? "postgresql://bob@elsewhere/app" : "a " + name;
     }
 

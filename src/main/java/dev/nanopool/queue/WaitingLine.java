@@ -63,6 +63,15 @@ final class WaitingLine {
         return LeaseQueue.NOT_WAITING;
     }
 
+    /** When the caller came that has so many others before it. {@link Arrivals#NONE} if so many do not wait. */
+    long arrivalNanos(int ahead) {
+        int left = ahead;
+        for (Waiter waiter : waiters) {
+            if (waiter.get() == null && left-- == 0) return waiter.enqueuedNanos;
+        }
+        return Arrivals.NONE;
+    }
+
     /** How many callers still wait for their answer. */
     int size() {
         int size = 0;
