@@ -24,6 +24,7 @@ import java.sql.SQLTransientConnectionException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Properties;
 import java.util.Queue;
 import java.util.Set;
@@ -43,6 +44,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.postgresql.PGConnection;
+import org.springframework.aop.framework.ProxyFactory;
 
 class NanoDataSourceTest extends PoolTestBase {
     private static final AtomicInteger NAMES = new AtomicInteger();
@@ -382,6 +384,44 @@ class NanoDataSourceTest extends PoolTestBase {
                 TestServer.execute(direct, "DROP TABLE IF EXISTS " + table);
             }
         }
+    }
+
+    // The view of a pool does the same as the bean, and the next client begins with auto-commit again.
+    @Test
+    void clientOfAPoolsViewMustBeginAsTheViewSays() throws Exception {
+        Pool pool = open(1);
+        for (boolean autoCommit : new boolean[] {false, true, false}) {
+            DataSource view = pool.dataSource(autoCommit);
+            try (Connection client = view.getConnection()) {
+                assertThat(client.getAutoCommit()).isEqualTo(autoCommit);
+                TestServer.query(client, "SELECT 1");
+            }
+            assertThat(view.unwrap(Pool.class)).isSameAs(pool);
+        }
+        try (Connection client = pool.dataSource().getConnection()) {
+            assertThat(client.getAutoCommit()).isTrue();
+        }
+        awaitBalance(pool);
+        assertThat(pool.stats().leftOpen()).isEqualTo(2);
+    }
+
+    // Frameworks make a proxy as a subclass, without a call of the constructor, and it hands each call to the bean.
+    @Test
+    void proxyAsASubclassMustServe() throws Exception {
+        NanoDataSource dataSource = dataSource();
+        var factory = new ProxyFactory(dataSource);
+        factory.setProxyTargetClass(true);
+        var proxy = (NanoDataSource) factory.getProxy();
+        assertThat(proxy).isNotSameAs(dataSource);
+        proxy.configure(Map.of("maximum-pool-size", "1", "auto-commit", "off"));
+        try (Connection client = proxy.getConnection()) {
+            assertThat(client.getAutoCommit()).isFalse();
+            assertThat(proxy.unwrap(Pool.class)).isSameAs(dataSource.unwrap(Pool.class));
+        }
+        assertThat(proxy.getSize()).isEqualTo(1);
+        awaitBalance(proxy.unwrap(Pool.class));
+        proxy.close();
+        assertThat(dataSource.toString()).contains("closed");
     }
 
     // A plain SELECT opens a transaction there, and its client need not commit. The pool counts it and warns of

@@ -150,6 +150,33 @@ public class CloudLoginTest extends PoolTestBase {
         assertAllServe("vault_2");
     }
 
+    // Without refresh, the age of the connections brings the new user. Callers go on meanwhile, and none of them fails.
+    @Test
+    void rotatedUserMustReplaceTheOldOneWithinMaxLifetime() throws Exception {
+        var first = new Tokens("vault_3");
+        var second = new Tokens("vault_4");
+        var lease = new ConcurrentHashMap<>(Map.of("current", first));
+        bean().setCredentials(() -> lease.get("current").current());
+        dataSource.setMaxLifetime(1_000);
+        assertAllServe("vault_3");
+        execute("ALTER ROLE vault_3 NOLOGIN"); // a new login as the old user would fail
+        lease.put("current", second);
+        Pool pool = dataSource.unwrap(Pool.class);
+        Await.until("no connection of the old user is left", () -> {
+            try (Connection client = dataSource.getConnection();
+                    Connection direct = SERVER.direct()) {
+                assertThat(user(client)).startsWith("vault_");
+                return TestServer.query(direct, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'vault_3'")
+                        .equals("0");
+            }
+        });
+        assertAllServe("vault_4");
+        assertThat(pool.stats().timeouts()
+                        + pool.stats().rejected()
+                        + pool.stats().lost())
+                .isZero();
+    }
+
     /** A socket factory as the clouds have it, which reads properties of the login. */
     public static final class CloudSockets extends SocketFactory {
         static final Map<String, String> INSTANCES = new ConcurrentHashMap<>();
