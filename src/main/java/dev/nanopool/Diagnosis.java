@@ -9,9 +9,13 @@ import dev.nanopool.queue.StackReserve;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
-/** Says why a caller gets no connection. A caller that gets one does not come here. Thread-safe, never blocks. */
+/**
+ * Says why a caller gets no connection. A caller that gets one does not come here. Thread-safe. Blocks only
+ * while another caller reads the stacks.
+ */
 final class Diagnosis {
     private static final int MOST_HOLDERS = 5; // in a message
     private static final long REUSED_NANOS = Duration.ofMillis(100).toNanos();
@@ -21,10 +25,13 @@ final class Diagnosis {
     private final Deadlocks deadlocks;
     private final Statistics statistics;
 
-    /** The latest stacks. They are expensive, so callers that give up at the same time share them. */
+    /** The latest stacks. They are expensive, so callers that give up at the same time share them, and wait for one reader. */
     private volatile @Nullable Holders latest;
 
-    private record Holders(List<Holder> all, long nanos) {}
+    private final ReentrantLock reading = new ReentrantLock();
+
+    /** @param text what a message says of them */
+    private record Holders(List<Holder> all, String text, long nanos) {}
 
     Diagnosis(PoolConfig config, Supply supply, Deadlocks deadlocks, Statistics statistics) {
         this.config = config;
@@ -37,7 +44,8 @@ final class Diagnosis {
     PoolExhaustedException explain(RefusedException refused, long startNanos, long timeoutNanos) {
         StackReserve.requireMuch(); // else a virtual thread whose stack is read would stay suspended for ever
         long waitedNanos = Clock.nanoTime() - startNanos;
-        List<Holder> holders = recentHolders();
+        Holders recent = recentHolders();
+        List<Holder> holders = recent.all;
         PoolStats stats = statistics.snapshot();
         boolean isDown = refused.reason() == Reason.DATABASE_DOWN;
         Outage outage = supply.outage();
@@ -69,12 +77,8 @@ final class Diagnosis {
                             (Clock.nanoTime() - failure.nanos()) / 1_000_000,
                             withoutStop(Event.rootCause(failure.cause()))));
         }
-        for (Holder holder : holders.subList(0, Math.min(MOST_HOLDERS, holders.size()))) {
-            message.append("; ").append(line(holder));
-        }
-        if (holders.size() > MOST_HOLDERS) message.append("; and so on: holders()");
         return new PoolExhaustedException(
-                message.append('.').toString(),
+                message.append(recent.text).append('.').toString(),
                 verdict(refused.reason(), holders, timeoutNanos),
                 stats,
                 holders,
@@ -89,7 +93,7 @@ final class Diagnosis {
     /** A line for each lease. */
     List<String> holders() {
         StackReserve.requireMuch(); // as above
-        return recentHolders().stream().map(Diagnosis::line).toList();
+        return recentHolders().all.stream().map(Diagnosis::line).toList();
     }
 
     private Verdict verdict(Reason reason, List<Holder> holders, long timeoutNanos) {
@@ -124,16 +128,30 @@ final class Diagnosis {
     }
 
     /** All leases, and what their threads do, as it was up to 0.1 s ago. */
-    private List<Holder> recentHolders() {
-        long now = Clock.nanoTime();
+    private Holders recentHolders() {
         Holders known = latest;
-        if (known != null && now - known.nanos < REUSED_NANOS) return known.all;
+        if (known != null && Clock.nanoTime() - known.nanos < REUSED_NANOS) return known;
+        reading.lock();
+        try {
+            known = latest;
+            if (known == null || Clock.nanoTime() - known.nanos >= REUSED_NANOS) latest = known = holdersNow();
+            return known;
+        } finally {
+            reading.unlock();
+        }
+    }
+
+    private Holders holdersNow() {
         List<Holder> holders = new ArrayList<>();
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease();
             if (lease != null) holders.add(Stacks.holder(lease, stack(lease)));
         }
-        latest = new Holders(holders, now);
-        return holders;
+        StringBuilder text = new StringBuilder();
+        for (Holder holder : holders.subList(0, Math.min(MOST_HOLDERS, holders.size()))) {
+            text.append("; ").append(line(holder));
+        }
+        if (holders.size() > MOST_HOLDERS) text.append("; and so on: holders()");
+        return new Holders(holders, text.toString(), Clock.nanoTime());
     }
 }
