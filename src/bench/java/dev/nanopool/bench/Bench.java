@@ -4,6 +4,7 @@ import dev.nanopool.bench.Contender.Settings;
 import dev.nanopool.bench.Report.Table;
 import dev.nanopool.testkit.Certificates;
 import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
+import java.io.File;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.management.ManagementFactory;
@@ -54,7 +55,8 @@ public final class Bench {
     }
 
     private static final Map<String, Part> PARTS = new LinkedHashMap<>();
-    private static final Set<String> ONLY_IN_FULL = Set.of("checked", "outages"); // unless asked for
+    private static final Set<String> ONLY_IN_FULL =
+            Set.of("checked", "outages", "growth", "overload"); // unless asked for
 
     static {
         PARTS.put("cycle", Bench::cycle);
@@ -66,6 +68,8 @@ public final class Bench {
         PARTS.put("waiting", Bench::waiting);
         PARTS.put("outages", Bench::outages);
         PARTS.put("rotation", Bench::rotation);
+        PARTS.put("growth", Bench::growth);
+        PARTS.put("overload", Bench::overload);
     }
 
     private final List<Contender> contenders;
@@ -108,7 +112,7 @@ public final class Bench {
         List<String> chosen = property("bench.contenders");
         return chosen.isEmpty()
                 ? Stream.of(Contender.values())
-                        .filter(contender -> contender != Contender.NANOPOOL_FIRST)
+                        .filter(contender -> !Contender.VARIANTS.contains(contender))
                         .toList()
                 : chosen.stream().map(Contender::valueOf).toList();
     }
@@ -120,6 +124,7 @@ public final class Bench {
         certificates.signServer("server");
         EmbeddedPostgres server = EmbeddedPostgres.builder()
                 .setServerConfig("ssl", "on")
+                .setServerConfig("max_connections", "450")
                 .setDataDirectoryCustomizer(data -> {
                     certificates.install("server", data.toPath());
                     write(data.toPath().resolve("pg_hba.conf"), """
@@ -335,16 +340,23 @@ public final class Bench {
 
     private void startup() throws Exception {
         String tls = url.replace("user=postgres&sslmode=disable", "user=app&password=secret&sslmode=require");
-        List<Contender> pools = Stream.concat(Stream.of(Contender.NANOPOOL_FIRST), contenders.stream())
+        List<Contender> pools = Stream.concat(
+                        Stream.of(Contender.NANOPOOL_FIRST, Contender.NANOPOOL_BEAN), contenders.stream())
                 .filter(c -> c != Contender.RAW)
                 .toList();
         Table table = new Table("", "last ms");
         for (int round = 1; round <= 3 * ROUNDS; round++) {
             for (Contender pool : pools) measure(table, round, pool, "startup", new Settings(tls, 16));
         }
+        Table large = new Table("", "first ms");
+        for (int round = 1; round <= ROUNDS; round++) {
+            for (Contender pool : List.of(Contender.NANOPOOL, Contender.NANOPOOL_BEAN, Contender.HIKARI)) {
+                measure(large, round, pool, "startup", new Settings(tls, 400));
+            }
+        }
         report.add("Start-up", """
-                A pool of 16 with TLS and SCRAM, in a JVM that has opened one connection before. From the call that makes the
-                pool until the first, and the last, of 16 threads has used its connection.""", table.markdown());
+                A pool of 16, and one of 400, with TLS and SCRAM, in a JVM that has opened one connection before. From the call
+                that makes the pool until the first, and the last, of as many threads has used its connection.""", table.markdown() + "\n" + large.markdown());
         report.bars(table, "last ms", "startup.svg", false);
     }
 
@@ -406,6 +418,55 @@ public final class Bench {
                 .get("5000");
     }
 
+    private void growth() throws Exception {
+        List<Contender> pools = contenders.stream()
+                .filter(Set.of(Contender.NANOPOOL, Contender.HIKARI, Contender.AGROAL)::contains)
+                .toList();
+        String[] points = Stream.of("2000", "10000", "100000", "300000")
+                .limit(FULL ? 4 : 2)
+                .map(callers -> callers + "=" + callers)
+                .toArray(String[]::new);
+        StringBuilder tables = new StringBuilder();
+        for (int size : FULL ? new int[] {1, 8, 64, 400} : new int[] {8}) {
+            Table table = new Table("callers", "seconds");
+            for (int round = 1; round <= Math.min(3, ROUNDS); round++) {
+                for (Contender pool : pools) measure(table, round, pool, "growth", new Settings(url, size), points);
+            }
+            tables.append(size)
+                    .append(" connections:\n\n")
+                    .append(table.markdown())
+                    .append('\n');
+            if (size == 8) report.lines(table, "seconds", "growth.svg", true, true);
+        }
+        report.add("Growth", """
+                So many virtual threads at once, one `SELECT 1` each, until the last one has its answer. CPU is that of this
+                JVM. "bytes per waiter": its heap, threads included, while all of them wait for a connection.""", tables.toString());
+    }
+
+    private void overload() throws Exception {
+        List<Contender> pools =
+                List.of(Contender.NANOPOOL, Contender.NANOPOOL_PATIENT, Contender.HIKARI, Contender.AGROAL);
+        Table table = new Table("", "served / capacity");
+        Path patient = Overload.withoutRefusal();
+        for (int round = 1; round <= Math.min(3, ROUNDS); round++) {
+            for (Contender pool : pools) {
+                progress(round, "overload", pool);
+                int thisRound = round;
+                List<String> options = pool == Contender.NANOPOOL_PATIENT
+                        ? List.of("-cp", patient + File.pathSeparator + System.getProperty("java.class.path"))
+                        : List.of();
+                try {
+                    List<String> arguments = List.of(pool.name(), url, FULL ? "30" : "5");
+                    points(java(3, options, Overload.class, arguments))
+                            .forEach((point, metrics) -> table.add(point, pool, thisRound, metrics));
+                } catch (IllegalStateException e) {
+                    table.fail(pool, round, e.getMessage());
+                }
+            }
+        }
+        report.add("Overload", Overload.PROSE, table.markdown());
+    }
+
     // A JVM for each contender, kind of load and round
 
     private void measure(Table table, int round, Contender contender, String kind, Settings settings, String... points)
@@ -439,8 +500,13 @@ public final class Bench {
         // With one carrier, callers join the pool's line in the order in which they begin.
         List<String> options =
                 kind.equals("waiting") ? List.of("-Djdk.virtualThreadScheduler.parallelism=1") : List.of();
+        return points(java(kind.equals("growth") ? 15 : 5, options, Load.class, arguments));
+    }
+
+    /** What the lines say that begin with {@link Load#RESULT}. */
+    static Map<String, Map<String, Double>> points(List<String> lines) {
         Map<String, Map<String, Double>> results = new LinkedHashMap<>();
-        for (String line : java(5, options, Load.class, arguments)) {
+        for (String line : lines) {
             String[] fields = line.split("\t");
             if (!fields[0].equals(Load.RESULT)) continue;
             Map<String, Double> metrics = new LinkedHashMap<>();
@@ -460,8 +526,9 @@ public final class Bench {
         try {
             List<String> command = new ArrayList<>(List.of(
                     Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xms1g", "-Xmx4g"));
+            if (!options.contains("-cp")) command.addAll(List.of("-cp", System.getProperty("java.class.path")));
             command.addAll(options);
-            command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
+            command.add(main.getName());
             command.addAll(arguments);
             Process process = new ProcessBuilder(command)
                     .redirectErrorStream(true)

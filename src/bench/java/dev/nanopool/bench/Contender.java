@@ -3,6 +3,7 @@ package dev.nanopool.bench;
 import com.mchange.v2.c3p0.ComboPooledDataSource;
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
+import dev.nanopool.NanoDataSource;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import io.agroal.api.AgroalDataSource;
@@ -14,7 +15,9 @@ import java.sql.Connection;
 import java.sql.DriverManager;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.EnumSet;
 import java.util.List;
+import java.util.Set;
 import org.apache.commons.dbcp2.BasicDataSource;
 import org.apache.tomcat.jdbc.pool.PoolProperties;
 import org.vibur.dbcp.ViburDBCPDataSource;
@@ -40,6 +43,26 @@ enum Contender {
         @Override
         Source start(Settings settings) throws Exception {
             return nanopool(settings, 1);
+        }
+    },
+    /** For the start-up: the bean, which starts at its first call and opens the others after the first connection. */
+    NANOPOOL_BEAN("nanopool, NanoDataSource", Pool.class, 0xe7969c) {
+        @Override
+        Source start(Settings settings) {
+            NanoDataSource pool = new NanoDataSource();
+            pool.setJdbcUrl(settings.url);
+            pool.setMaximumPoolSize(settings.size);
+            pool.setConnectionTimeout(PATIENCE.toMillis());
+            pool.setMaxLifetime(settings.maxLifetime.toMillis());
+            pool.setKeepaliveTime(0);
+            return source(pool::getConnection, pool);
+        }
+    },
+    /** For the overload, see {@link Overload}. */
+    NANOPOOL_PATIENT("nanopool, no refusal at arrival", Pool.class, 0xad494a) {
+        @Override
+        Source start(Settings settings) throws Exception {
+            return nanopool(settings, settings.size);
         }
     },
     HIKARI("HikariCP", HikariDataSource.class, 0x1f77b4) {
@@ -157,6 +180,9 @@ enum Contender {
     };
 
     private static final Duration PATIENCE = Duration.ofMinutes(10);
+
+    /** Other ways of nanopool, which take part only in the benchmarks that name them. */
+    static final Set<Contender> VARIANTS = EnumSet.of(NANOPOOL_FIRST, NANOPOOL_BEAN, NANOPOOL_PATIENT);
 
     private final String title;
     private final Class<?> type;

@@ -89,6 +89,7 @@ public final class Load {
             case "rows" -> rows();
             case "startup" -> startup();
             case "waiting" -> waiting(points);
+            case "growth" -> growth(points);
             default -> throw new IllegalArgumentException(kind);
         }
     }
@@ -413,6 +414,60 @@ public final class Load {
         metrics.put("overtaken", (double)
                 IntStream.range(1, callers).filter(i -> order[i] < order[i - 1]).count());
         return metrics;
+    }
+
+    // So many callers at once, who each ask once. Their memory is measured while another caller holds all connections.
+
+    private void growth(Map<String, Integer> points) throws Exception {
+        try (Source pool = contender.open(settings)) {
+            for (int i = 0; i < 5; i++) growth(pool, 2_000);
+            for (var point : points.entrySet()) {
+                Map<String, Double> metrics = growth(pool, point.getValue());
+                metrics.put("bytes per waiter", bytesPerWaiter(pool, point.getValue()));
+                result(point.getKey(), metrics);
+            }
+        }
+    }
+
+    private Map<String, Double> growth(Source pool, int callers) throws Exception {
+        Usage usage = new Usage();
+        List<FutureTask<Integer>> tasks = new ArrayList<>(callers);
+        for (int i = 0; i < callers; i++) tasks.add(inVirtualThread(() -> askOnce(pool)));
+        join(tasks, pool, 5_000);
+        usage.end();
+        Map<String, Double> metrics = new LinkedHashMap<>();
+        metrics.put("seconds", usage.seconds);
+        metrics.put("CPU us/call", usage.cpuSeconds * 1e6 / callers);
+        return metrics;
+    }
+
+    private int askOnce(Source pool) throws Exception {
+        Connection connection = pool.borrow();
+        try {
+            return ask(connection, sql);
+        } finally {
+            pool.giveBack(connection);
+        }
+    }
+
+    private double bytesPerWaiter(Source pool, int callers) throws Exception {
+        List<Connection> all = new ArrayList<>();
+        for (int i = 0; i < settings.size(); i++) all.add(pool.borrow());
+        long before = heapBytes();
+        AtomicInteger begun = new AtomicInteger();
+        List<FutureTask<Integer>> tasks = new ArrayList<>(callers);
+        for (int i = 0; i < callers; i++) {
+            tasks.add(inVirtualThread(() -> {
+                begun.incrementAndGet();
+                return askOnce(pool);
+            }));
+        }
+        while (begun.get() < callers) sleep(0.01);
+        sleep(0.5); // until the last one waits
+        long bytes = heapBytes() - before;
+        for (Connection connection : all) pool.giveBack(connection);
+        join(tasks, pool, 5_000);
+        return (double) bytes / callers;
     }
 
     private static Thread[] callers(int count, AtomicInteger begun, Runnable caller) throws InterruptedException {

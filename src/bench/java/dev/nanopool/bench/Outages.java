@@ -125,30 +125,34 @@ public final class Outages {
     record Started(DataSource source, AutoCloseable pool) {}
 
     static Started start(String pool, String url) throws SQLException {
-        String jdbc = TestServer.jdbc(url) + "&sslmode=disable";
+        return start(pool, TestServer.jdbc(url) + "&sslmode=disable", SIZE, PATIENCE);
+    }
+
+    /** Starts a pool of that name with its defaults, except for the size and the patience. */
+    static Started start(String pool, String jdbc, int size, Duration patience) throws SQLException {
         return switch (pool) {
             case "HikariCP" -> {
                 var config = new HikariConfig();
                 config.setJdbcUrl(jdbc);
-                config.setMaximumPoolSize(SIZE);
-                config.setConnectionTimeout(PATIENCE.toMillis());
+                config.setMaximumPoolSize(size);
+                config.setConnectionTimeout(patience.toMillis());
                 var hikari = new HikariDataSource(config);
                 yield new Started(hikari, hikari);
             }
             case "Agroal" -> {
                 AgroalDataSource agroal = AgroalDataSource.from(new AgroalDataSourceConfigurationSupplier()
-                        .connectionPoolConfiguration(config -> config.initialSize(SIZE)
-                                .minSize(SIZE)
-                                .maxSize(SIZE)
-                                .acquisitionTimeout(PATIENCE)
+                        .connectionPoolConfiguration(config -> config.initialSize(size)
+                                .minSize(size)
+                                .maxSize(size)
+                                .acquisitionTimeout(patience)
                                 .connectionFactoryConfiguration(factory -> factory.jdbcUrl(jdbc))));
                 yield new Started(agroal, agroal);
             }
             default -> {
-                Pool nanopool = Pool.create(PoolConfig.builder(url)
+                Pool nanopool = Pool.create(PoolConfig.builder(jdbc)
                         .tls(TlsMode.DISABLE)
-                        .size(SIZE)
-                        .acquireTimeout(PATIENCE)
+                        .size(size)
+                        .acquireTimeout(patience)
                         .build());
                 yield new Started(nanopool.dataSource(), nanopool);
             }
