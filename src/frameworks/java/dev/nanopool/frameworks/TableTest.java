@@ -24,6 +24,9 @@ class TableTest {
     private static final Pattern ROW =
             Pattern.compile("(?m)^\\| [^|]+ \\| `([\\w.-]+)` ([\\w.-]+) \\|[^|]+\\|[^|]+\\| `(\\w+Test)` \\|$");
 
+    /** The folders below target in which .ci/frameworks builds. */
+    private static final Pattern BUILD = Pattern.compile("frameworks-build|spring-boot-[\\d.]+");
+
     private static final Pattern TEST = Pattern.compile("TEST-dev\\.nanopool\\.[\\w.]*?(\\w+Test)\\.xml");
 
     private record Report(String counts, String classPath) {}
@@ -31,8 +34,11 @@ class TableTest {
     /** The reports of this build, by the class's name. A test that ran with several versions has several. */
     private static Map<String, List<Report>> reports() throws IOException {
         Map<String, List<Report>> reports = new TreeMap<>();
-        try (Stream<Path> files = Files.walk(Path.of("target", "frameworks-build"))) {
+        try (Stream<Path> files = Files.walk(Path.of("target"))) {
             for (Path file : (Iterable<Path>) files::iterator) {
+                if (!BUILD.matcher(file.getName(Math.min(1, file.getNameCount() - 1))
+                                .toString())
+                        .matches()) continue;
                 Matcher name = TEST.matcher(file.getFileName().toString());
                 if (!name.matches() || name.group(1).equals("TableTest")) continue;
                 String xml = Files.readString(file);
