@@ -64,8 +64,8 @@ public final class Budget {
         /** When the caller came for which it needs the next unit; {@link #REFILL} for minIdle; {@link #NO_CLAIM}. */
         long claimNanos();
 
-        /** For how many callers it needs a unit now. */
-        int claims();
+        /** For how many callers it needs a unit now, of those that came before that time. */
+        int claims(long beforeNanos);
 
         /** Takes a unit over. False if it needs none any longer. */
         boolean grant();
@@ -223,15 +223,10 @@ public final class Budget {
      */
     boolean isWantedBefore(Member own, long sinceNanos) {
         if (!hasClaims()) return false;
+        long limit = sinceNanos == Arrivals.NONE ? Arrivals.NONE : sinceNanos - handicapNanos();
         int missing = -giving.get() - free.get();
-        boolean isOlder = false;
-        for (Member member : members) {
-            if (member.equals(own)) continue;
-            long nanos = member.claimNanos();
-            isOlder |= nanos < REFILL && (sinceNanos == Arrivals.NONE || nanos + handicapNanos() < sinceNanos);
-            missing += member.claims();
-        }
-        return isOlder && missing > 0;
+        for (Member member : members) missing += member.equals(own) ? 0 : member.claims(limit);
+        return missing > 0;
     }
 
     /** Claims a connection of that pool, which then closes it. False if no older caller needs it. */
@@ -292,7 +287,7 @@ public final class Budget {
             }
         }
         int missing = -giving.get() - free.get();
-        for (Member member : members) missing += member.claims();
+        for (Member member : members) missing += member.claims(Arrivals.NONE);
         while (missing-- > 0 && closeIdle()) {}
     }
 

@@ -134,6 +134,11 @@ final class Capacity {
         return circulating.get() > Math.max(aim.get().target, filled.get());
     }
 
+    /** Whether as many permits circulate as shall. */
+    boolean isAtRest() {
+        return circulating.get() == aim.get().target && leaving.get() == 0 && withheld.get() == 0;
+    }
+
     // Connections
 
     /** Records that a permit has got its connection. */

@@ -83,6 +83,10 @@ final class Events {
         }
     }
 
+    boolean isAtRest() {
+        return deferred.isEmpty();
+    }
+
     /** Starts a thread that tells the events of the clock if there are any. If this fails, the next call does it. */
     void tellDeferred() {
         if (deferred.isEmpty() || !isTelling.compareAndSet(false, true)) return;

@@ -35,6 +35,7 @@ final class Housekeeper implements JvmClock.Round {
     private final PoolThreads threads;
 
     // Only the clock reads and writes the fields below, and the creating thread before it starts.
+    private boolean isRung; // for the next look
     private long sweepNanos; // when the next sweep is due
     private int sweeps;
     private long countedLeases; // when the clock was last slowed down or kept going
@@ -91,7 +92,8 @@ final class Housekeeper implements JvmClock.Round {
 
     @Override
     public boolean takeRing() {
-        return alarm.takeRing();
+        isRung |= alarm.takeRing();
+        return isRung;
     }
 
     @Override
@@ -125,6 +127,12 @@ final class Housekeeper implements JvmClock.Round {
 
     @Override
     public long look(long now) {
+        if (!isRung && !isTicking && supply.isAtRest() && events.isAtRest() && threads.isAtRest()) {
+            countedNanos = now;
+            unneeded = Integer.MAX_VALUE; // the next connections are counted from their beginning
+            return Long.MAX_VALUE;
+        }
+        isRung = false;
         events.tellDeferred(); // which an error may have prevented
         if (isCoarse) clock.tick(now);
         watchLeases(now);

@@ -90,6 +90,11 @@ final class Outage {
                 forgotten.cause, Clock.nanoTime() - forgotten.sinceNanos, forgotten.refused.get()));
     }
 
+    /** Whether there is no outage, and no warning that one may explain. */
+    boolean isAtRest() {
+        return !isOn() && warnings.isEmpty();
+    }
+
     boolean isOn() {
         return current.get() != null;
     }

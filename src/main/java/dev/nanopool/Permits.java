@@ -95,6 +95,10 @@ final class Permits {
         inHand.remove(permit);
     }
 
+    boolean isEmpty() {
+        return inHand.isEmpty();
+    }
+
     int count() {
         return (int) inHand.stream().filter(permit -> !permit.isUsed()).count();
     }

@@ -120,6 +120,11 @@ final class PoolThreads {
         }
     }
 
+    /** Whether no thread of the pool runs. */
+    boolean isAtRest() {
+        return running.isEmpty();
+    }
+
     /** Makes a platform thread; {@link #start(Thread)} starts it. */
     Thread platformThread(String what, Runnable task) {
         return Thread.ofPlatform()

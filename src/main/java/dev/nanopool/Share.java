@@ -228,13 +228,13 @@ final class Share implements Budget.Member {
     }
 
     @Override
-    public int claims() {
+    public int claims(long beforeNanos) {
         if (parked.isEmpty()) return 0;
-        if (starter != null) return 1;
+        if (starter != null) return startNanos < beforeNanos ? 1 : 0;
         int before = opening.get();
         int most = Math.min(parked.size(), owner.mostOpening() - before);
         int claims = 0;
-        while (claims < most && owner.arrivalNanos(before + claims) != Arrivals.NONE) claims++;
+        while (claims < most && owner.arrivalNanos(before + claims) < beforeNanos) claims++;
         return claims;
     }
 

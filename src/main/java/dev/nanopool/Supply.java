@@ -249,6 +249,16 @@ final class Supply {
         return book;
     }
 
+    /** Whether there is nothing to look after, so no connection, no caller, no missing permit and no trouble. */
+    boolean isAtRest() {
+        return connections.isEmpty()
+                && permits.isEmpty()
+                && queue.pending() == 0
+                && capacity.isAtRest()
+                && queue.free() == expectedPermits()
+                && outage.isAtRest();
+    }
+
     int size() {
         return capacity.size();
     }
