@@ -1,0 +1,241 @@
+package dev.nanopool.bench;
+
+import com.sun.management.OperatingSystemMXBean;
+import com.zaxxer.hikari.HikariConfig;
+import com.zaxxer.hikari.HikariDataSource;
+import dev.nanopool.Budget;
+import dev.nanopool.Pool;
+import dev.nanopool.PoolConfig;
+import dev.nanopool.PoolExhaustedException;
+import dev.nanopool.testkit.EmbeddedServer;
+import dev.nanopool.testkit.FaultProxy;
+import dev.nanopool.testkit.TestServer;
+import java.lang.management.ManagementFactory;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Queue;
+import java.util.Random;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.LongAdder;
+
+/**
+ * Many pools in one JVM. Prints a line for each figure. Run with the class path of the tests and HikariCP, each part in a JVM of its
+ * own:
+ *
+ * <ul>
+ *   <li>{@code idle [pools]}: pools of one connection each, idle, of nanopool and of HikariCP; 400 if nothing is said
+ *   <li>{@code lazy [pools]}: lazy pools without a connection; 5,000
+ *   <li>{@code deadlines [pools]}: 10,000 callers whose deadlines come at the same moment; 400
+ *   <li>{@code budget [seconds]}: 100 tenants under a budget of 40, half of the calls at five of them, while the database of one
+ *       tenant is down every other five seconds; 60
+ * </ul>
+ */
+public final class Tenants {
+    private static final OperatingSystemMXBean SYSTEM =
+            (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
+
+    private Tenants() {}
+
+    private interface Body {
+        void run() throws Exception;
+    }
+
+    /** Runs the part that the first argument names. */
+    public static void main(String[] arguments) throws Exception {
+        int number = arguments.length > 1 ? Integer.parseInt(arguments[1]) : 0;
+        switch (arguments[0]) {
+            case "idle" -> idle(number == 0 ? 400 : number);
+            case "lazy" -> lazy(number == 0 ? 5_000 : number);
+            case "deadlines" -> deadlines(number == 0 ? 400 : number);
+            case "budget" -> budget(number == 0 ? 60 : number);
+            default -> throw new IllegalArgumentException("part: " + arguments[0]);
+        }
+    }
+
+    private static void say(String format, Object... values) {
+        System.out.printf(Locale.ROOT, format + "%n", values);
+    }
+
+    /** After three collections, because references are cleared one after the other. */
+    private static long used() throws InterruptedException {
+        for (int i = 0; i < 3; i++) {
+            System.gc();
+            TimeUnit.MILLISECONDS.sleep(100);
+        }
+        return Runtime.getRuntime().totalMemory() - Runtime.getRuntime().freeMemory();
+    }
+
+    private static void measure(String name, int pools, Body open, Body close) throws Exception {
+        long heap = used();
+        int threads = Thread.getAllStackTraces().size();
+        long startNanos = System.nanoTime();
+        open.run();
+        say("%s: %d pools made in %d ms", name, pools, (System.nanoTime() - startNanos) / 1_000_000);
+        TimeUnit.SECONDS.sleep(20); // the compiler ends its work
+        say("%s: %.1f KB of heap each", name, (used() - heap) / 1_024.0 / pools);
+        say("%s: %d threads more", name, Thread.getAllStackTraces().size() - threads);
+        long cpu = SYSTEM.getProcessCpuTime();
+        startNanos = System.nanoTime();
+        TimeUnit.SECONDS.sleep(20);
+        double share = (double) (SYSTEM.getProcessCpuTime() - cpu) / (System.nanoTime() - startNanos);
+        say("%s: %.2f %% of a core", name, 100 * share);
+        startNanos = System.nanoTime();
+        close.run();
+        say("%s: closed in %d ms", name, (System.nanoTime() - startNanos) / 1_000_000);
+    }
+
+    private static void lazy(int number) throws Exception {
+        List<Pool> pools = new ArrayList<>();
+        measure(
+                "nanopool",
+                number,
+                () -> fill(pools, number, "postgresql://app:secret@localhost:1/none"),
+                () -> pools.forEach(Pool::close));
+    }
+
+    private static void fill(List<Pool> pools, int number, String url) throws SQLException {
+        for (int i = 0; i < number; i++) {
+            pools.add(Pool.create(
+                    PoolConfig.builder(url).name("tenant-" + i).lazy(true).build()));
+        }
+    }
+
+    private static void idle(int number) throws Exception {
+        int connections = number + 20;
+        try (EmbeddedServer server =
+                EmbeddedServer.start(builder -> builder.setServerConfig("max_connections", "" + connections))) {
+            List<Pool> pools = new ArrayList<>();
+            measure(
+                    "nanopool",
+                    number,
+                    () -> {
+                        for (int i = 0; i < number; i++) {
+                            pools.add(Pool.create(
+                                    PoolConfig.builder(server.url()).size(1).build()));
+                        }
+                    },
+                    () -> pools.forEach(Pool::close));
+            List<HikariDataSource> others = new ArrayList<>();
+            measure(
+                    "HikariCP",
+                    number,
+                    () -> {
+                        for (int i = 0; i < number; i++) {
+                            var config = new HikariConfig();
+                            config.setJdbcUrl(TestServer.jdbc(server.url()));
+                            config.setMaximumPoolSize(1);
+                            others.add(new HikariDataSource(config));
+                        }
+                    },
+                    () -> others.forEach(HikariDataSource::close));
+        }
+    }
+
+    private static void deadlines(int number) throws Exception {
+        List<Pool> pools = new ArrayList<>();
+        fill(pools, number, "postgresql://app:secret@localhost:1/none");
+        pools.forEach(Pool::suspend); // so that all callers wait
+        for (int round = 0; round < 5; round++) {
+            Queue<Long> late = new ConcurrentLinkedQueue<>();
+            var go = new CountDownLatch(1);
+            List<Thread> callers = new ArrayList<>();
+            long[] deadline = new long[1];
+            for (int i = 0; i < 10_000; i++) {
+                Pool pool = pools.get(i % number);
+                callers.add(Thread.ofVirtual().start(() -> {
+                    try {
+                        go.await();
+                        pool.client(Duration.ofNanos(deadline[0] - System.nanoTime()))
+                                .close();
+                    } catch (PoolExhaustedException e) {
+                        late.add(System.nanoTime() - deadline[0]);
+                    } catch (SQLException | InterruptedException e) {
+                        throw new IllegalStateException(e);
+                    }
+                }));
+            }
+            deadline[0] = System.nanoTime() + TimeUnit.SECONDS.toNanos(2);
+            go.countDown();
+            for (Thread caller : callers) caller.join();
+            print("refused after the deadline", late);
+        }
+        pools.forEach(Pool::close);
+    }
+
+    private static void print(String what, Queue<Long> nanos) {
+        List<Long> sorted = nanos.stream().sorted().toList();
+        say(
+                "%s: %d, p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, max %.1f ms",
+                what,
+                sorted.size(),
+                sorted.get(sorted.size() / 2) / 1e6,
+                sorted.get(sorted.size() * 99 / 100) / 1e6,
+                sorted.get((int) (sorted.size() * 0.999)) / 1e6,
+                sorted.getLast() / 1e6);
+    }
+
+    private static void budget(int seconds) throws Exception {
+        int tenants = 100;
+        Budget budget = Budget.of(40);
+        Queue<Long> waits = new ConcurrentLinkedQueue<>();
+        var refused = new LongAdder();
+        try (EmbeddedServer server = EmbeddedServer.start();
+                FaultProxy proxy = new FaultProxy(server.url());
+                Connection direct = server.direct()) {
+            List<Pool> pools = new ArrayList<>();
+            for (int i = 0; i < tenants; i++) {
+                pools.add(Pool.create(PoolConfig.builder(i == 50 ? proxy.url() : server.url())
+                        .name("tenant-" + i)
+                        .lazy(true)
+                        .budget(budget)
+                        .connectTimeout(Duration.ofSeconds(1))
+                        .acquireTimeout(Duration.ofSeconds(30))
+                        .build()));
+            }
+            long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);
+            List<Thread> callers = new ArrayList<>();
+            for (int i = 0; i < 200; i++) {
+                var random = new Random(i);
+                callers.add(Thread.ofVirtual().start(() -> {
+                    while (System.nanoTime() < end) {
+                        int tenant = random.nextBoolean() ? random.nextInt(5) : random.nextInt(tenants);
+                        long startNanos = System.nanoTime();
+                        try (Connection client = pools.get(tenant).client();
+                                Statement statement = client.createStatement()) {
+                            waits.add(System.nanoTime() - startNanos);
+                            statement.execute("SELECT pg_sleep(0.005)");
+                        } catch (SQLException e) {
+                            if (tenant == 50) continue;
+                            refused.increment();
+                            say("%s", e.getMessage());
+                        }
+                    }
+                }));
+            }
+            int most = 0;
+            for (int look = 0; System.nanoTime() < end; look++) {
+                if (look % 1_000 == 500) proxy.blackHole();
+                if (look % 1_000 == 999) proxy.heal();
+                String count = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'tenant-%'";
+                most = Math.max(most, Integer.parseInt(TestServer.query(direct, count)));
+                TimeUnit.MILLISECONDS.sleep(10);
+            }
+            for (Thread caller : callers) caller.join();
+            proxy.heal();
+            print("waits", waits);
+            say("sessions at most: %d; refused at other tenants: %d; logins: %d", most, refused.sum(), logins(pools));
+            pools.forEach(Pool::close);
+        }
+    }
+
+    private static long logins(List<Pool> pools) {
+        return pools.stream().mapToLong(pool -> pool.stats().opened()).sum();
+    }
+}
