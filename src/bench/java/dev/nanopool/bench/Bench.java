@@ -56,7 +56,7 @@ public final class Bench {
 
     private static final Map<String, Part> PARTS = new LinkedHashMap<>();
     private static final Set<String> ONLY_IN_FULL =
-            Set.of("checked", "outages", "growth", "overload"); // unless asked for
+            Set.of("checked", "outages", "growth", "overload", "servers"); // unless asked for
 
     static {
         PARTS.put("cycle", Bench::cycle);
@@ -70,6 +70,7 @@ public final class Bench {
         PARTS.put("rotation", Bench::rotation);
         PARTS.put("growth", Bench::growth);
         PARTS.put("overload", Bench::overload);
+        PARTS.put("servers", bench -> Servers.run(bench.report, FULL));
     }
 
     private final List<Contender> contenders;
