@@ -186,14 +186,17 @@ final class DriverTrial implements Callable<List<String>> {
         }
     }
 
-    private static void abort(Pool pool) throws SQLException {
+    private static void abort(Pool pool) throws Exception {
         String before;
+        Connection driver;
         try (Connection client = pool.client()) {
             before = TestServer.query(client, "SELECT pg_backend_pid()");
+            driver = client.unwrap(BaseConnection.class);
             client.abort(Runnable::run);
         }
         try (Connection client = pool.client()) {
             assertThat(TestServer.query(client, "SELECT pg_backend_pid()")).isNotEqualTo(before);
         }
+        Await.until("the driver knows it", driver::isClosed);
     }
 }
