@@ -108,21 +108,24 @@ public final class Pool implements AutoCloseable {
      *
      * @param config what the pool is made of
      * @return the pool
-     * @throws SQLException if the driver is older than pgJDBC 42.7.2, or a connection cannot be opened, after all others were closed again; with the driver's SQLState,
-     *     or 08001 if {@code connectTimeout} has passed, for the server or for the credentials, or 08000 and the interrupt flag
-     *     set if the thread is interrupted
+     * @throws SQLException if the driver is older than pgJDBC 42.7.2, with SQLState 08001; or if a connection cannot be opened,
+     *     after all others were closed again, with the driver's SQLState, or 08001 if {@code connectTimeout} has passed, for the
+     *     server or for the credentials; or if the thread is interrupted, with 08000 and the interrupt flag set
+     * @throws IllegalArgumentException if the sum of {@code minIdle} of all pools is more than their {@link Budget}
      */
     public static Pool create(PoolConfig config) throws SQLException {
-        DriverVersion.check(config.name);
-        Pool pool = new Pool(config);
-        pool.start(true);
-        return pool;
+        return open(config, true);
     }
 
     /** As {@link #create(PoolConfig)}, but blocks only until the first connection is usable. The others follow by themselves. */
     static Pool createForFirstCaller(PoolConfig config) throws SQLException {
+        return open(config, false);
+    }
+
+    private static Pool open(PoolConfig config, boolean awaitsAll) throws SQLException {
+        DriverVersion.check(config.name);
         Pool pool = new Pool(config);
-        pool.start(false);
+        pool.start(awaitsAll);
         return pool;
     }
 
@@ -180,8 +183,9 @@ public final class Pool implements AutoCloseable {
     // The way out
 
     /**
-     * Leases a connection. Waits up to the pool's {@code acquireTimeout} (5 s unless configured). Does not wait if so many
-     * callers wait already that its turn would come later, at the pace of the last second. An interrupt ends the waiting. The caller gives the connection back by closing the client, best by try-with-resources.
+     * Leases a connection. Waits up to the pool's {@code acquireTimeout} (5 s unless configured). If so many callers wait that
+     * this caller's turn would come later, at the pace of the last second, the pool refuses it at once. An interrupt ends the
+     * waiting. The caller gives the connection back by closing the client, best by try-with-resources.
      *
      * @return the client, in auto-commit mode and with the session's defaults
      * @throws PoolExhaustedException if no connection became free in time, or the pool refused the caller; SQLState 08001

@@ -3,6 +3,7 @@ package dev.nanopool.postgres;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.nanopool.NanoDataSource;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.TlsMode;
@@ -32,10 +33,12 @@ import org.postgresql.util.PGobject;
 final class DriverTrial implements Callable<List<String>> {
     private final String url;
     private final String name;
+    private final boolean isBean; // whether the first pool is a bean's
 
-    DriverTrial(String url, String name) {
+    DriverTrial(String url, String name, boolean isBean) {
         this.url = url;
         this.name = name;
+        this.isBean = isBean;
     }
 
     private PoolConfig.Builder config() {
@@ -45,7 +48,7 @@ final class DriverTrial implements Callable<List<String>> {
     @Override
     public List<String> call() throws Exception {
         try (Log log = Log.of(Level.INFO)) {
-            Pool.create(config().build()).close(); // a driver that is too old ends here
+            start(); // a driver that is too old ends here
             refused();
             try (Pool pool =
                     Pool.create(config().initSql("SET lock_timeout = '9s'").build())) {
@@ -66,6 +69,19 @@ final class DriverTrial implements Callable<List<String>> {
                     .filter(line -> line.startsWith(name + ": ") && line.contains("pgJDBC"))
                     .distinct()
                     .toList();
+        }
+    }
+
+    private void start() throws SQLException {
+        if (!isBean) {
+            Pool.create(config().build()).close();
+            return;
+        }
+        try (var bean = new NanoDataSource()) {
+            bean.setJdbcUrl(url);
+            bean.setPoolName(name);
+            bean.setMaximumPoolSize(1);
+            bean.getConnection().close();
         }
     }
 

@@ -23,6 +23,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.objectweb.asm.ClassReader;
 import org.objectweb.asm.ClassVisitor;
 import org.objectweb.asm.ClassWriter;
@@ -57,7 +58,7 @@ class DriversTest {
         try (OwnLoader loader = loader(version)) {
             // All references, not only those that the trial comes by.
             assertThat(GUARDED).containsAll(Links.broken(loader, Links.classFiles(Pool.class)));
-            Callable<List<String>> trial = loader.make(DriverTrial.class, TestServer.url(), "driver-" + version);
+            Callable<List<String>> trial = loader.make(DriverTrial.class, TestServer.url(), "driver-" + version, true);
             List<String> warnings = trial.call();
             if (lack == null) {
                 assertThat(warnings).isEmpty();
@@ -68,10 +69,11 @@ class DriversTest {
         }
     }
 
-    @Test
-    void driverThatIsTooOldMustBeRefusedByName() throws Exception {
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void driverThatIsTooOldMustBeRefusedByName(boolean isBean) throws Exception {
         try (OwnLoader loader = loader("42.6.2")) {
-            Callable<List<String>> trial = loader.make(DriverTrial.class, TestServer.url(), "driver-old");
+            Callable<List<String>> trial = loader.make(DriverTrial.class, TestServer.url(), "driver-old", isBean);
             assertThatThrownBy(trial::call)
                     .isInstanceOf(SQLException.class)
                     .hasMessage(
