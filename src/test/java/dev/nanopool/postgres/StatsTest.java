@@ -7,6 +7,7 @@ import dev.nanopool.PoolStats;
 import dev.nanopool.PoolStats.Durations;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.PoolTestBase;
+import dev.nanopool.testkit.Stopwatch;
 import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
 import java.time.Duration;
@@ -81,20 +82,22 @@ class StatsTest extends PoolTestBase {
         for (int round = 0; round < 3; round++) {
             PoolStats before = pool.stats();
             long leases = 1;
-            try (Connection held = pool.client()) {
+            Duration late; // the machine has held threads up, so also the thread that sets the coarse clock
+            try (Connection held = pool.client();
+                    var stopwatch = Stopwatch.start()) {
                 long endNanos = System.nanoTime() + Duration.ofMillis(700).toNanos();
                 while (System.nanoTime() < endNanos) {
                     for (int i = 0; i < 1_000; i++) pool.client().close();
                     leases += 1_000;
                 }
                 assertThat(held.isClosed()).isFalse();
+                late = stopwatch.allowing(Duration.ZERO);
             }
             PoolStats stats = pool.stats().since(before);
             assertThat(stats.leasesGranted()).isEqualTo(leases);
             assertThat(stats.uses().count()).isEqualTo(leases);
             assertThat(stats.uses().percentile(50)).isLessThan(Duration.ofMillis(1));
-            // A busy machine delays the thread that sets the coarse clock.
-            assertThat(stats.uses().max()).isBetween(Duration.ofMillis(500), Duration.ofSeconds(2));
+            assertThat(stats.uses().max()).isBetween(Duration.ofMillis(650).minus(late), Duration.ofSeconds(2));
         }
     }
 

@@ -104,11 +104,18 @@ class WaitingTest extends PoolTestBase {
 
     // Three times as many callers come as the pool can serve, and each would wait for half a second. The connections
     // stay
-    // busy, and others learn at once that their turn comes too late. A quiet machine refuses nearly all of those at
-    // once; a
-    // busy one, which delivers callers in bursts, knows the pace for a part of the time.
+    // busy, most of the others learn at once that their turn comes too late, and few wait in vain. Where other programs
+    // want
+    // the processors, callers come in bursts, so one of three rounds must show it.
     @Test
     void hopelessCallerMustBeRefusedAtItsArrival() throws Exception {
+        boolean isShown = false;
+        for (int round = 0; round < 3 && !isShown; round++) isShown = refusesTheHopeless();
+        assertThat(isShown).isTrue();
+    }
+
+    /** Whether half of the capacity was used, and most of the refused callers were refused at once. */
+    private boolean refusesTheHopeless() throws Exception {
         Duration patience = Duration.ofMillis(500);
         Pool pool = open(config().size(4).acquireTimeout(patience));
         long capacity = lendFor(pool, Duration.ofSeconds(1)); // per second
@@ -134,8 +141,7 @@ class WaitingTest extends PoolTestBase {
         List<Refusal> early = refusals.stream().filter(Refusal::isEarly).toList();
         say("overload: %.0f of %d served per second; %d refused at once, %d waited in vain"
                 .formatted(served / seconds, capacity, early.size(), refusals.size() - early.size()));
-        assertThat(served / seconds).as("served, in place of " + capacity).isGreaterThan(capacity / 4.0);
-        assertThat(early).hasSizeGreaterThan(refusals.size() / 10);
+        if (served / seconds <= capacity / 2.0 || early.size() <= refusals.size() / 2) return false;
         assertThat(early).allSatisfy(refusal -> {
             assertThat(refusal.exception.verdict()).isEqualTo(PoolExhaustedException.Verdict.OVERLOAD);
             assertThat(refusal.exception.getMessage()).contains("(timeout 500 ms)");
@@ -144,6 +150,7 @@ class WaitingTest extends PoolTestBase {
         assertThat(nanos[nanos.length / 2]).isLessThan(patience.toNanos() / 5);
         assertThat(pool.stats().rejected()).isEqualTo(early.size());
         assertThat(pool.health().status()).isEqualTo(PoolHealth.Status.BUSY);
+        return true;
     }
 
     private record Refusal(PoolExhaustedException exception, long nanos) {
