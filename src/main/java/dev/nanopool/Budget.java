@@ -14,13 +14,14 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How many connections several pools may have together, open ones and those that are being opened. {@link PoolConfig.Builder#budget}
- * takes it. Thread-safe; no method blocks.
+ * How many connections several pools may have together, open ones and those that are being opened.
+ * {@link PoolConfig.Builder#budget} takes it. Thread-safe; no method blocks.
  *
  * <p>If a caller waits whose pool may grow and the budget is used up, the connection that has been idle longest in another pool is
  * closed in its favour. If none is idle, it is the next connection that comes back in any of the pools, in the order in which
  * callers began to wait. Because each such move costs a login, a caller of the pool that has the connection goes first if it came
- * later by less than twice the time of a login, 0.1 s at most. {@code minIdle} of a pool is reserved: no connection is closed if its pool would then have fewer.
+ * later by less than twice the time of a login, 0.1 s at most. {@code minIdle} of a pool is reserved, so no connection is closed
+ * if its pool would then have fewer.
  */
 public final class Budget {
     static final long NO_CLAIM = Long.MAX_VALUE;
@@ -31,12 +32,10 @@ public final class Budget {
     // units.
     //
     // A permit that needs a unit is parked with its pool, and no thread waits with it. A thread parks the permit or
-    // frees
-    // a unit, THEN settles. So one of the two sees the other.
+    // frees a unit, THEN settles. So one of the two sees the other.
     //
     // One thread at a time settles. Another one leaves its wish in `work` and goes on, so no thread waits for another,
-    // and
-    // no lock is held while a pool is called.
+    // and no lock is held while a pool is called.
     private static final long AGAIN_NANOS = 50_000_000; // a parked permit may have got another caller meanwhile
 
     private static final long MOST_HANDICAP_NANOS = 100_000_000;

@@ -463,7 +463,8 @@ final class Connector {
         }
         if (config.pooler == Pooler.SESSION || names.isEmpty()) return sql.toString();
         throw new SQLException(
-                "%s: behind a transaction pooler the pool cannot set parameter %s; write ALTER ROLE ... SET %s = ..., or SET LOCAL in each transaction"
+                ("%s: behind a transaction pooler the pool cannot set parameter %s; "
+                                + "write ALTER ROLE ... SET %s = ..., or SET LOCAL in each transaction")
                         .formatted(
                                 config.name,
                                 names.stream().map(Connector::settings).collect(Collectors.joining(", ")),

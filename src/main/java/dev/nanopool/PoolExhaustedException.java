@@ -24,7 +24,7 @@ public final class PoolExhaustedException extends SQLTransientConnectionExceptio
         DEADLOCK("every lease's thread itself waits here for another: lease one client per task, or hand it down"),
         /**
          * Leases come and go, but there are more callers than the pool can serve in time. The pool refuses a caller at its
-         * arrival if all who wait before it take longer than it would wait, at the pace of the last second.
+         * arrival if all callers before it take longer than it would wait, at the pace of the last second.
          */
         OVERLOAD("more callers than the pool can serve in time: limit the load, or shorten the leases"),
         /** {@link Pool#suspend} was called, and {@link Pool#resume} was not called after it. */

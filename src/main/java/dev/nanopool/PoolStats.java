@@ -397,8 +397,8 @@ public final class PoolStats {
     /** Names all numbers. */
     @Override
     public String toString() {
-        return ("PoolStats[name=%s, size=%d, minIdle=%d, active=%d, idle=%d, pending=%d, opening=%d, budget=%d, budgetUsed=%d, leasesGranted=%d, "
-                        + "timeouts=%d, rejected=%d, opened=%d, closed=%d, lost=%d, cancelled=%d, leaked=%d, leftOpen=%d, "
+        return ("PoolStats[name=%s, size=%d, minIdle=%d, active=%d, idle=%d, pending=%d, opening=%d, "
+                        + "budget=%d, budgetUsed=%d, leasesGranted=%d, timeouts=%d, rejected=%d, opened=%d, closed=%d, lost=%d, cancelled=%d, leaked=%d, leftOpen=%d, "
                         + "waits=[%s], uses=[%s], connects=[%s], resets=[%s]]")
                 .formatted(
                         name(),

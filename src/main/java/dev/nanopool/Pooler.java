@@ -14,9 +14,9 @@ public enum Pooler {
     /**
      * The pooler lends a session for one transaction, as PgBouncer, Supavisor, Neon and Odyssey do with transaction pooling,
      * and RDS Proxy until something pins a session. The pool sends no options at login, and neither a reset nor a keepalive.
-     * {@code prepareThreshold} is 0 unless it is set. {@link PoolConfig.Builder#build} refuses settings that need a session of their own. If a
-     * default of the session is not in effect after the login, the connection is refused with SQLState 22023, and the
-     * message names the parameter.
+     * {@code prepareThreshold} is 0 unless it is set. {@link PoolConfig.Builder#build} refuses settings that need a session of
+     * their own. If a default of the session is not in effect after the login, the pool refuses the connection with SQLState
+     * 22023, and the message names the parameter.
      *
      * <p>A lease that changes its session, by SQL or by a JDBC setter, gets a warning in the log, once for each place in the
      * code. It names what to write instead.

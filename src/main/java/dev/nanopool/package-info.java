@@ -33,8 +33,8 @@
  *   <li>{@code Supply.discard} closes it on a thread of the pool. Its permit opens the next connection.
  * </ol>
  *
- * {@code JvmClock}, one thread for all pools, calls the {@code Housekeeper} of each. It refuses callers whose deadline has passed, looks at idle connections, finds
- * leaks and deadlocks, and recovers a connection whose thread has failed.
+ * {@code JvmClock}, one thread for all pools, calls the {@code Housekeeper} of each. The housekeeper refuses callers whose
+ * deadline has passed, looks at idle connections, finds leaks and deadlocks, and recovers a connection whose thread has failed.
  *
  * <p>Read in this order: {@link dev.nanopool.Pool}, {@code Leases}, {@code LeaseQueue}, {@code PhysicalConnection}, {@code Fate},
  * {@code Checks}, {@code ClientConnection}, {@code Supply}, {@code Housekeeper}.

@@ -40,8 +40,8 @@ import org.openjdk.jmh.runner.options.VerboseMode;
 /**
  * All benchmarks: {@code mvn -q -f src/bench} for a quick look, {@code mvn -q -f src/bench -Dbench=full} on a quiet machine for
  * figures that last. {@code -Dbench.parts=cycle,closed} runs some of {@link #PARTS}, {@code
- * -Dbench.contenders=NANOPOOL,HIKARI} some of {@link Contender}, {@code -Dbench.callers=8,1000} some sizes of the closed loop. Each point is measured in a JVM of its own, and the
- * contenders take turns: A B C, A B C. Results go to {@code target/bench}.
+ * -Dbench.contenders=NANOPOOL,HIKARI} some of {@link Contender}, {@code -Dbench.callers=8,1000} some sizes of the closed loop.
+ * Each point is measured in a JVM of its own, and the contenders take turns: A B C, A B C. Results go to {@code target/bench}.
  */
 public final class Bench {
     private static final boolean FULL = System.getProperty("bench", "quick").equals("full");

@@ -416,7 +416,8 @@ public final class Load {
         return metrics;
     }
 
-    // So many callers at once, who each ask once. Their memory is measured while another caller holds all connections.
+    // So many callers at once, each of which asks once. Their memory is measured while another caller holds all
+    // connections.
 
     private void growth(Map<String, Integer> points) throws Exception {
         try (Source pool = contender.open(settings)) {

@@ -15,8 +15,8 @@ import javax.tools.ToolProvider;
 /**
  * Breaks the lease queue in one place after the other, each one fence, order or compare-and-set, and demands that the model
  * checker or a stress test notices, because a check that cannot fail proves nothing. Breaks the life of a connection, the
- * table of fates, the account of permits and the funnel of events in the same way; their own tests must notice. Started by {@code mvn -f src/prove verify}, in a
- * directory that it may fill; its argument is the project's.
+ * table of fates, the account of permits and the funnel of events in the same way; their own tests must notice. Started by
+ * {@code mvn -f src/prove verify}, in a directory that it may fill; its argument is the project's.
  */
 public final class Mutations {
     /** One place in the source, by its text, which must be there once. Line breaks and indentation do not count. */

@@ -261,7 +261,7 @@ class PaceTest {
         }
     }
 
-    // An overload wastes little, loses nothing, and refuses no caller who would have had its turn.
+    // An overload wastes little, loses nothing, and refuses no caller whose turn would have come.
     @ParameterizedTest
     @CsvSource({"2, 1000, 0.07", "8, 1000, 0.12", "20, 2000, 0.14", "2, 100, 0.2"
     }) // the fewer are served, the more is chance

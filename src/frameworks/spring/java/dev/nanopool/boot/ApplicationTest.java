@@ -157,7 +157,7 @@ class ApplicationTest {
         assertThat(get(path + false)).isEqualTo(without);
     }
 
-    // What a user reads who has made a mistake.
+    // The messages after a mistake in the configuration.
     @ParameterizedTest
     @CsvSource({
         "spring.datasource.nanopool.maximum-pool-siz=3, did you mean maximumPoolSize?",
