@@ -1,5 +1,6 @@
 package dev.nanopool;
 
+import dev.nanopool.Permits.Permit;
 import dev.nanopool.queue.Arrivals;
 import dev.nanopool.queue.StackReserve;
 import java.lang.ref.WeakReference;
@@ -66,8 +67,12 @@ public final class Budget {
         /** For how many callers it needs a unit now, of those that came before that time. */
         int claims(long beforeNanos);
 
-        /** Takes a unit over. False if it needs none any longer. */
-        boolean grant();
+        /** Takes a unit over, for the permit that it returns. Null if it needs none any longer. */
+        @Nullable
+        Permit grant();
+
+        /** Opens a connection for that permit. */
+        void open(Permit granted);
 
         /** Since when its longest idle connection is idle, of those that it may give; {@link #NO_CLAIM} if there is none. */
         long idleNanos();
@@ -278,12 +283,13 @@ public final class Budget {
 
     private void distribute() {
         for (Member first = first(); first != null && take(); first = first()) {
-            boolean isGranted = false;
+            Permit granted = null;
             try {
-                isGranted = first.grant();
+                granted = first.grant();
             } finally {
-                if (!isGranted) free.incrementAndGet();
+                if (granted == null) free.incrementAndGet();
             }
+            if (granted != null) first.open(granted); // if this throws, the permit keeps the unit
         }
         int missing = -giving.get() - free.get();
         for (Member member : members) missing += member.claims(Arrivals.NONE);

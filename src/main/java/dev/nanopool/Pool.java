@@ -378,6 +378,12 @@ public final class Pool implements AutoCloseable {
         return supply.queue().free();
     }
 
+    /** Returns how many units of the budget the pool has beyond its open connections. For tests. */
+    int surplusUnits() {
+        Share share = supply.share();
+        return share == null ? 0 : share.units() - supply.connections().size();
+    }
+
     /** Returns how many faults of its own the pool has noticed. For tests. */
     long bugs() {
         return counters.bugs();

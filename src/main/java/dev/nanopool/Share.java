@@ -22,6 +22,7 @@ final class Share implements Budget.Member {
     private final AtomicInteger opening = new AtomicInteger(); // units of permits in hand
     private final Queue<Permit> parked = new ConcurrentLinkedQueue<>();
     private volatile @Nullable Thread starter; // of a pool that starts, and waits for a unit
+    private volatile @Nullable Permit startPermit; // the starter's; it stays, because the starter goes on at any moment
     private volatile long startNanos;
 
     /** What the share asks of the pool. No method blocks. */
@@ -140,6 +141,7 @@ final class Share implements Budget.Member {
     void await(Permit permit, long deadlineNanos) throws SQLException, InterruptedException {
         if (acquire(permit)) return;
         startNanos = Clock.nanoTime();
+        startPermit = permit;
         starter = Thread.currentThread(); // THEN park
         try {
             park(permit);
@@ -239,15 +241,19 @@ final class Share implements Budget.Member {
     }
 
     @Override
-    public boolean grant() {
+    public @Nullable Permit grant() {
         Permit permit = unpark();
-        if (permit == null) return false;
+        if (permit == null) return null;
         units.incrementAndGet();
         hold(permit);
-        Thread starting = starter;
-        if (starting != null) LockSupport.unpark(starting);
-        else owner.open(permit);
-        return true;
+        return permit;
+    }
+
+    @Override
+    @SuppressWarnings("ReferenceEquality") // this very permit
+    public void open(Permit granted) {
+        if (granted == startPermit) LockSupport.unpark(starter);
+        else owner.open(granted);
     }
 
     @Override

@@ -50,8 +50,9 @@ public final class TestAccess {
                 && stats.pending() == 0
                 && stats.opening() == 0
                 && free == stats.size()
-                && stats.opened() - stats.closed() == stats.idle();
-        return balanced ? "" : "free permits " + free + ", " + stats;
+                && stats.opened() - stats.closed() == stats.idle()
+                && pool.surplusUnits() == 0;
+        return balanced ? "" : "free permits " + free + ", surplus units " + pool.surplusUnits() + ", " + stats;
     }
 
     /** An action that makes the connection of that client look unused for some time, once the client is closed. */

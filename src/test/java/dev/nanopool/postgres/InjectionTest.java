@@ -210,6 +210,7 @@ class InjectionTest {
             trial.close();
         }
         if (complaint.isEmpty()) complaint = await("sessions left", () -> sessionsBeyond(0, name));
+        if (complaint.isEmpty()) complaint = await("units left", trial::unitsLeft);
         if (complaint.isEmpty()) complaint = await("threads left", () -> threadsOf(name));
         if (complaint.isEmpty()) complaint = foreignBugs();
         return complaint;
@@ -225,12 +226,14 @@ class InjectionTest {
             return "cannot lease all: " + e;
         }
         complaint = await("imbalance after all were leased", trial::imbalance);
-        return complaint.isEmpty() ? await("sessions", () -> sessionsBeyond(SIZE, name)) : complaint;
+        return complaint.isEmpty() ? await("sessions", () -> sessionsBeyond(SIZE + 1, name)) : complaint;
     }
 
     private static String sessionsBeyond(int most, String name) throws Exception {
         int sessions = Integer.parseInt(TestServer.query(
-                direct, "SELECT count(*) FROM pg_stat_activity WHERE application_name = '" + name + "'"));
+                direct,
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = '" + name
+                        + "' OR application_name LIKE '" + name + "-%'"));
         return sessions <= most ? "" : sessions + " sessions on the server instead of " + most;
     }
 

@@ -1,5 +1,6 @@
 package dev.nanopool.postgres;
 
+import dev.nanopool.Budget;
 import dev.nanopool.Credentials;
 import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
@@ -28,7 +29,10 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.PGConnection;
 
-/** A pool of two, used in each way that there is, in less than a second. For {@link InjectionTest}. */
+/**
+ * A pool of two, used in each way that there is, in about a second. Two lazy pools share its budget and take the third connection
+ * from each other. For {@link InjectionTest}.
+ */
 public final class InjectionTrial implements Trial {
     private static final int SIZE = 2;
     private static final Duration ACQUIRE = Duration.ofMillis(400);
@@ -39,6 +43,8 @@ public final class InjectionTrial implements Trial {
     private final Connection direct;
     private final List<Thread> started = new ArrayList<>();
     private final AtomicReference<@Nullable Throwable> unexpected = new AtomicReference<>();
+    private final Budget budget = Budget.of(SIZE + 1);
+    private final List<Pool> tenants = new ArrayList<>();
     private @Nullable Pool pool;
     private @Nullable Throwable notOpened;
 
@@ -76,6 +82,7 @@ public final class InjectionTrial implements Trial {
     public void run() throws Exception {
         step(this::open);
         if (pool == null) return;
+        for (int i = 0; i < 2; i++) step(this::openTenant);
         step(this::useCleanly);
         step(this::useWithStatements);
         step(this::leaveChanges);
@@ -97,6 +104,8 @@ public final class InjectionTrial implements Trial {
         step(this::abort);
         step(this::forget);
         step(this::operate);
+        step(this::moveUnit);
+        step(this::waitForUnit);
         for (Thread thread : started) {
             if (!thread.join(PATIENCE)) {
                 throw new AssertionError("stranded: " + List.of(thread.getStackTrace()));
@@ -108,20 +117,45 @@ public final class InjectionTrial implements Trial {
 
     private void open() throws SQLException {
         try {
-            pool = Pool.create(PoolConfig.builder(url)
-                    .name(name)
-                    .tls(TlsMode.DISABLE)
-                    .size(SIZE)
-                    .acquireTimeout(ACQUIRE)
-                    .connectTimeout(Duration.ofSeconds(5))
-                    .leakThreshold(Duration.ofSeconds(1))
-                    .initSql("SET statement_timeout = '7s'")
-                    .credentials(() -> new Credentials(EmbeddedServer.USER, EmbeddedServer.PASSWORD))
-                    .listener(new PoolListener() {})
-                    .build());
+            pool = Pool.create(config().name(name).build());
         } catch (Throwable e) {
             notOpened = e;
             throw e;
+        }
+    }
+
+    private PoolConfig.Builder config() {
+        return PoolConfig.builder(url)
+                .tls(TlsMode.DISABLE)
+                .size(SIZE)
+                .budget(budget)
+                .acquireTimeout(ACQUIRE)
+                .connectTimeout(Duration.ofSeconds(5))
+                .leakThreshold(Duration.ofSeconds(1))
+                .initSql("SET statement_timeout = '7s'")
+                .credentials(() -> new Credentials(EmbeddedServer.USER, EmbeddedServer.PASSWORD))
+                .listener(new PoolListener() {});
+    }
+
+    private void openTenant() throws SQLException {
+        String tenant = name + "-tenant-" + tenants.size();
+        tenants.add(Pool.create(config().name(tenant).lazy(true).build()));
+    }
+
+    /** The idle connection of one tenant is closed in favour of a caller of the other one. */
+    private void moveUnit() throws SQLException {
+        for (int i = 0; i < 2; i++) {
+            for (Pool tenant : tenants) tenant.client().close();
+        }
+    }
+
+    /** A caller of one tenant waits for a unit, and gets it when the lease of the other one ends. */
+    private void waitForUnit() throws Exception {
+        if (tenants.size() < 2) return;
+        try (Connection client = tenants.get(0).client()) {
+            start(() -> tenants.get(1).client().close());
+            Await.atMost(Duration.ofMillis(30), () -> tenants.get(1).stats().pending() > 0);
+            TestServer.query(client, "SELECT 1");
         }
     }
 
@@ -390,7 +424,9 @@ public final class InjectionTrial implements Trial {
     @Override
     public String imbalance() {
         if (pool().stats().active() > 0) System.gc(); // a client may be forgotten
-        return TestAccess.imbalance(pool());
+        String imbalance = TestAccess.imbalance(pool());
+        for (Pool tenant : tenants) imbalance += TestAccess.imbalance(tenant);
+        return imbalance;
     }
 
     @Override
@@ -406,5 +442,11 @@ public final class InjectionTrial implements Trial {
     @Override
     public void close() {
         if (pool != null) pool.close(Duration.ZERO);
+        for (Pool tenant : tenants) tenant.close(Duration.ZERO);
+    }
+
+    @Override
+    public String unitsLeft() {
+        return budget.used() == 0 ? "" : budget.toString();
     }
 }

@@ -141,5 +141,8 @@ public final class InjectingLoader extends ClassLoader {
 
         @Override
         void close();
+
+        /** Which units of the budget are not free after {@link #close}; empty if all are. */
+        String unitsLeft();
     }
 }
