@@ -119,6 +119,7 @@ public final class HttpServers {
         var server = new Server(new VirtualThreadPool(100_000));
         var connector = new ServerConnector(server);
         connector.setHost("localhost");
+        connector.setAcceptQueueSize(1_024);
         server.addConnector(connector);
         server.setHandler(new Handler.Abstract() {
             @Override
@@ -138,7 +139,7 @@ public final class HttpServers {
 
     private Answer answer(String path, String query) {
         try {
-            int key = query == null ? 1 : Integer.parseInt(query);
+            int key = query == null || query.isEmpty() ? 1 : Integer.parseInt(query);
             return new Answer(200, answer(Work.valueOf(path.substring(1)), key));
         } catch (SQLException e) {
             return new Answer(503, String.valueOf(e.getMessage()));

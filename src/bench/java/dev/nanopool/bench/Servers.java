@@ -22,6 +22,7 @@ import java.util.concurrent.TimeUnit;
 final class Servers {
     private static final List<Contender> POOLS = List.of(Contender.NANOPOOL, Contender.HIKARI, Contender.AGROAL);
     private static final int MANY = 1_000;
+    private static final Path LOG = Path.of("target", "bench", "servers.log"); // what the servers and the clients report
 
     private final boolean isFull;
     private final EmbeddedServer database = EmbeddedServer.start();
@@ -140,7 +141,7 @@ final class Servers {
                     main.getName()));
             command.addAll(List.of(arguments));
             process = new ProcessBuilder(command)
-                    .redirectError(ProcessBuilder.Redirect.DISCARD)
+                    .redirectError(ProcessBuilder.Redirect.appendTo(LOG.toFile()))
                     .start();
             output = process.inputReader(StandardCharsets.UTF_8);
             input = new PrintStream(process.getOutputStream(), true, StandardCharsets.UTF_8);
@@ -150,7 +151,7 @@ final class Servers {
             for (String line = output.readLine(); line != null; line = output.readLine()) {
                 if (line.startsWith(begin)) return line;
             }
-            throw new IllegalStateException(process.info().commandLine().orElse("a process") + " has ended");
+            throw new IllegalStateException("a process has ended, see " + LOG);
         }
 
         void say(Child server, Work work, int clients, double rate, double seconds) {
