@@ -47,7 +47,6 @@ public final class Bench {
     private static final boolean FULL = System.getProperty("bench", "quick").equals("full");
     private static final int ROUNDS = FULL ? 5 : 1;
     private static final String SECONDS = FULL ? "3" : "1"; // for each point
-    private static final String ROTATION_SECONDS = FULL ? "6" : SECONDS; // in which all connections are replaced
     private static final int SIZE = 8;
 
     private interface Part {
@@ -56,7 +55,7 @@ public final class Bench {
 
     private static final Map<String, Part> PARTS = new LinkedHashMap<>();
     private static final Set<String> ONLY_IN_FULL =
-            Set.of("checked", "outages", "growth", "overload", "servers"); // unless asked for
+            Set.of("checked", "outages", "growth", "overload", "servers", "tenants"); // unless asked for
 
     static {
         PARTS.put("cycle", Bench::cycle);
@@ -71,6 +70,7 @@ public final class Bench {
         PARTS.put("growth", Bench::growth);
         PARTS.put("overload", Bench::overload);
         PARTS.put("servers", bench -> Servers.run(bench.report, FULL));
+        PARTS.put("tenants", Bench::tenants);
     }
 
     private final List<Contender> contenders;
@@ -388,7 +388,7 @@ public final class Bench {
         Set<Contender> unable =
                 Set.of(Contender.HIKARI, Contender.VIBUR, Contender.RAW); // 30 s at least, or none at all
         Table table = new Table("lifetime", "p99 ms");
-        for (int round = 1; round <= ROUNDS; round++) {
+        for (int round = 1; round <= Math.min(3, ROUNDS); round++) {
             for (Contender contender : contenders) {
                 if (!unable.contains(contender)) rotation(table, round, contender);
             }
@@ -402,7 +402,7 @@ public final class Bench {
         progress(round, "rotation", contender);
         try {
             var undisturbed = rotation(contender, Settings.LASTING);
-            for (int lifetime : FULL ? new int[] {1, 5} : new int[] {1}) {
+            for (int lifetime : FULL ? new int[] {1, 5, 30} : new int[] {1}) {
                 Map<String, Double> metrics = rotation(contender, Duration.ofSeconds(lifetime));
                 metrics.put("p99 ms, undisturbed", undisturbed.get("p99 ms"));
                 metrics.put("p99.9 ms, undisturbed", undisturbed.get("p99.9 ms"));
@@ -415,7 +415,9 @@ public final class Bench {
     }
 
     private Map<String, Double> rotation(Contender contender, Duration lifetime) throws Exception {
-        return load(contender, "rotation", new Settings(url, SIZE, false, lifetime), "5000=5000")
+        String seconds =
+                FULL ? lifetime.toSeconds() == 30 ? "36" : "6" : SECONDS; // in which all connections are replaced
+        return load(contender, "rotation", new Settings(url, SIZE, false, lifetime), seconds, "5000=5000")
                 .get("5000");
     }
 
@@ -468,13 +470,21 @@ public final class Bench {
         report.add("Overload", Overload.PROSE, table.markdown());
     }
 
+    private void tenants() throws Exception {
+        for (String part : List.of("idle", "lazy", "deadlines", "budget")) {
+            List<String> lines = java(5, List.of(), Tenants.class, List.of(part));
+            lines.removeIf(line -> !line.startsWith(Tenants.BULLET)); // what the pools log meanwhile
+            report.add("Many pools: " + part, "See `Tenants.java`.", String.join("\n", lines) + "\n");
+        }
+    }
+
     // A JVM for each contender, kind of load and round
 
     private void measure(Table table, int round, Contender contender, String kind, Settings settings, String... points)
             throws Exception {
         progress(round, kind, contender);
         try {
-            load(contender, kind, settings, points)
+            load(contender, kind, settings, SECONDS, points)
                     .forEach((point, metrics) -> table.add(point, contender, round, metrics));
         } catch (IllegalStateException e) {
             table.fail(contender, round, e.getMessage());
@@ -488,7 +498,7 @@ public final class Bench {
 
     /** The points and their metrics. */
     private static Map<String, Map<String, Double>> load(
-            Contender contender, String kind, Settings settings, String... points) throws Exception {
+            Contender contender, String kind, Settings settings, String seconds, String... points) throws Exception {
         List<String> arguments = new ArrayList<>(List.of(
                 kind,
                 contender.name(),
@@ -496,7 +506,7 @@ public final class Bench {
                 Integer.toString(settings.size()),
                 Boolean.toString(settings.checks()),
                 settings.maxLifetime().toString(),
-                kind.equals("rotation") ? ROTATION_SECONDS : SECONDS));
+                seconds));
         arguments.addAll(List.of(points));
         // With one carrier, callers join the pool's line in the order in which they begin.
         List<String> options =

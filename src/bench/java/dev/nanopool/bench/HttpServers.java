@@ -16,7 +16,7 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.concurrent.Executors;
-import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.atomic.AtomicInteger;
 import javax.sql.DataSource;
 import org.eclipse.jetty.http.HttpHeader;
 import org.eclipse.jetty.server.Handler;
@@ -51,7 +51,7 @@ public final class HttpServers {
         ROWS,
         /** An update and a look at its result, in a transaction. */
         UPDATE,
-        /** One row by its key; one request of a hundred is a report that takes 100 ms. */
+        /** One row by its key; each hundredth request is a report that takes 100 ms. */
         MIX,
         /** The nanoseconds that this process has computed so far. */
         CPU
@@ -64,6 +64,7 @@ public final class HttpServers {
     }
 
     private final DataSource pool;
+    private final AtomicInteger mixed = new AtomicInteger(); // no chance, because a few reports more decide a short run
 
     private HttpServers(DataSource pool) {
         this.pool = pool;
@@ -151,7 +152,7 @@ public final class HttpServers {
             case ROW -> row(key);
             case ROWS -> rows(key);
             case UPDATE -> update(key);
-            case MIX -> ThreadLocalRandom.current().nextInt(100) == 0 ? report() : row(key);
+            case MIX -> mixed.incrementAndGet() % 100 == 0 ? report() : row(key);
             case CPU ->
                 Long.toString(
                         ((OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime());

@@ -13,6 +13,7 @@ import dev.nanopool.testkit.FaultProxy.Fault;
 import dev.nanopool.testkit.TestServer;
 import io.agroal.api.AgroalDataSource;
 import io.agroal.api.configuration.supplier.AgroalDataSourceConfigurationSupplier;
+import io.agroal.api.exceptionsorter.PostgreSQLExceptionSorter;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;
@@ -128,7 +129,7 @@ public final class Outages {
         return start(pool, TestServer.jdbc(url) + "&sslmode=disable", SIZE, PATIENCE);
     }
 
-    /** Starts a pool of that name with its defaults, except for the size and the patience. */
+    /** Starts a pool of that name with what its documentation recommends, the size and the patience. */
     static Started start(String pool, String jdbc, int size, Duration patience) throws SQLException {
         return switch (pool) {
             case "HikariCP" -> {
@@ -145,6 +146,7 @@ public final class Outages {
                                 .minSize(size)
                                 .maxSize(size)
                                 .acquisitionTimeout(patience)
+                                .exceptionSorter(new PostgreSQLExceptionSorter()) // else it keeps broken connections
                                 .connectionFactoryConfiguration(factory -> factory.jdbcUrl(jdbc))));
                 yield new Started(agroal, agroal);
             }

@@ -26,8 +26,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.LongAdder;
 
 /**
- * Many pools in one JVM. Prints a line for each figure. Run with the class path of the tests and HikariCP, each part in a JVM of its
- * own:
+ * Many pools in one JVM. Prints a line for each figure. {@link Bench} runs each part in a JVM of its own:
  *
  * <ul>
  *   <li>{@code idle [pools]}: pools of one connection each, idle, of nanopool and of HikariCP; 400 if nothing is said
@@ -38,6 +37,7 @@ import java.util.concurrent.atomic.LongAdder;
  * </ul>
  */
 public final class Tenants {
+    static final String BULLET = "- ";
     private static final OperatingSystemMXBean SYSTEM =
             (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
 
@@ -60,7 +60,7 @@ public final class Tenants {
     }
 
     private static void say(String format, Object... values) {
-        System.out.printf(Locale.ROOT, format + "%n", values);
+        System.out.printf(Locale.ROOT, BULLET + format + "%n", values);
     }
 
     /** After three collections, because references are cleared one after the other. */
