@@ -32,9 +32,13 @@ final class ClientResultSet extends ForwardingResultSet {
 
     @Override
     boolean isLocal(int column) throws SQLException {
-        if (!isInMemory || column < 1 || column > Long.SIZE) return false;
-        if (columns == UNKNOWN) learnColumns();
-        return (plain >>> (column - 1) & 1) != 0;
+        int bit = column - 1;
+        if (bit < 0 || bit >= Long.SIZE) return false;
+        if ((plain >>> bit & 1) != 0)
+            return true; // the usual case, first, because it comes with each value that is read
+        if (columns != UNKNOWN || !isInMemory) return false;
+        learnColumns();
+        return (plain >>> bit & 1) != 0;
     }
 
     private void learnColumns() throws SQLException {
