@@ -39,7 +39,11 @@ final class Checkpoints implements SmartLifecycle {
         started.forEach(Pool::suspend);
         long deadlineNanos = System.nanoTime() + PATIENCE.toNanos();
         for (Pool pool : started) {
-            while (open(pool) > 0 && System.nanoTime() - deadlineNanos < 0) LockSupport.parkNanos(5_000_000);
+            while (open(pool) > 0
+                    && System.nanoTime() - deadlineNanos < 0
+                    && !Thread.currentThread().isInterrupted()) { // which ends the wait
+                LockSupport.parkNanos(5_000_000);
+            }
             long open = open(pool);
             if (open == 0) continue;
             System.getLogger("dev.nanopool")
