@@ -15,6 +15,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 import org.knowm.xchart.CategoryChart;
 import org.knowm.xchart.CategoryChartBuilder;
@@ -68,6 +69,15 @@ final class Report {
 
         void fail(Contender contender, int round, String why) {
             failures.add("- " + contender + " failed in round " + round + ": " + why + "\n");
+        }
+
+        /** A table of these points alone. */
+        Table only(Predicate<String> points) {
+            Table part = new Table(unit, key);
+            samples.forEach((point, all) -> {
+                if (points.test(point)) part.samples.put(point, all);
+            });
+            return part;
         }
 
         /** What is compared, as measured in that round; 0 if it failed. */
@@ -180,6 +190,7 @@ final class Report {
         // XChart takes 0 for the least value to show, which has no logarithm.
         if (isLogarithmic) chart.getStyler().setYAxisLogarithmic(true).setYAxisMin(1.0);
         List<String> points = List.copyOf(table.samples.keySet());
+        if (points.size() > 6) chart.getStyler().setXAxisLabelRotation(45);
         for (Contender contender : Contender.values()) {
             List<Double> values = new ArrayList<>();
             for (String point : points) {

@@ -57,12 +57,12 @@ final class Servers {
                 recommends: its defaults, a fixed size, 5 s to wait, and for Agroal the sorter of PostgreSQL's exceptions. The clients are a second process with so many lasting
                 connections, which ask again at once. CPU is that of the server's process. "served": requests of the least and
                 of the most served client.""", servers.closed.markdown());
-        report.bars(servers.closed, "req/s", "servers.svg", true);
+        report.bars(servers.closed.only(point -> point.endsWith(" " + MANY)), "req/s", "servers.svg", false);
         report.add("HTTP servers at a fixed rate", """
                 The same with 1,000 connections and a fixed rate, the same for all pools: a share of the most that any of them
                 reached above with 1,000. Times count from when the request should have begun. "late": requests without an
                 answer at the end.""", servers.open.markdown());
-        report.bars(servers.open, "p99 ms", "servers-wait.svg", true);
+        report.bars(servers.open.only(point -> point.endsWith(" 80")), "p99 ms", "servers-wait.svg", true);
         report.add("HTTP servers and a restart of the database", """
                 ROW at 50 % of the capacity; in the middle, the database stops fast and starts again.""", servers.restarts.markdown());
     }
