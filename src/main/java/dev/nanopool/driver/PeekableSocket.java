@@ -41,6 +41,8 @@ public final class PeekableSocket extends Socket {
     private static final int KEEPALIVE_INTERVAL_SECONDS = 10;
     private static final int KEEPALIVE_COUNT = 3;
     private static final int BUFFERED_BYTES = 8192; // TLS reads a record's header and its rest
+    private static final int PEEKED_BYTES = 256;
+    private static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
     private static final int ERROR_RESPONSE = 'E'; // what an idle session is told before the server ends it
     private static final int TLS_ALERT = 0x15; // the same below TLS; no message of the server begins with it
     private static final boolean SELECTOR_FREES_CARRIER = Runtime.version().feature() >= 25;
@@ -62,7 +64,7 @@ public final class PeekableSocket extends Socket {
             interrupts; // null: not yet part of a pool, so that an interrupt changes nothing
     private boolean mayBeCancelled; // a cancel was sent, or is being sent, for the statement that was sent last
 
-    private final ByteBuffer unread = ByteBuffer.allocate(BUFFERED_BYTES).limit(0); // what was read too early
+    private ByteBuffer unread = NOTHING; // what was read too early
     private boolean isAtEnd; // the last read that did not wait found the end of the stream
     private boolean isAnswering = true; // something was read since the last write; else a read can only wait
     private volatile boolean reading; // a thread is in a read
@@ -123,7 +125,7 @@ public final class PeekableSocket extends Socket {
     public Peek peek() {
         if (reading) return Peek.IN_USE;
         try {
-            if (!unread.hasRemaining() && receiveUnread() <= 0) return isAtEnd ? Peek.GONE : Peek.QUIET;
+            if (!unread.hasRemaining() && receiveUnread(PEEKED_BYTES) <= 0) return isAtEnd ? Peek.GONE : Peek.QUIET;
             return hasFarewell() ? Peek.GONE : Peek.DATA;
         } catch (IOException e) {
             return Peek.GONE; // closed or reset
@@ -139,9 +141,10 @@ public final class PeekableSocket extends Socket {
         return heardNanos;
     }
 
-    /** Reads what has arrived. Does not wait. */
-    private int receiveUnread() throws IOException {
+    /** Reads what has arrived, and has room for at least so many bytes. Does not wait. Nothing may be unread. */
+    private int receiveUnread(int bytes) throws IOException {
         neverBlock();
+        if (unread.capacity() < bytes) unread = ByteBuffer.allocate(bytes).limit(0); // few connections need a large one
         int count = 0;
         try {
             count = channel.read(unread.clear());
@@ -305,7 +308,7 @@ public final class PeekableSocket extends Socket {
         }
 
         private int receiveNow(@Nullable ByteBuffer target) throws IOException {
-            return target == null ? receiveUnread() : channel.read(target);
+            return target == null ? receiveUnread(BUFFERED_BYTES) : channel.read(target);
         }
 
         /**
