@@ -175,8 +175,10 @@ class BudgetTest extends PoolTestBase {
 
     private void waiting(Pool pool, Queue<String> order, int number) throws Exception {
         threads.start(() -> {
-            use(pool);
-            order.add(name(pool));
+            try (Connection client = pool.client()) {
+                order.add(name(pool)); // before the next one can have the connection
+                assertThat(client.isValid(1)).isTrue();
+            }
         });
         Await.until("it waits", () -> pool.stats().pending() == number);
         Await.pause(LOGINS);

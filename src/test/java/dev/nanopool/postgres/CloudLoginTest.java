@@ -100,6 +100,8 @@ public class CloudLoginTest extends PoolTestBase {
 
     private void replaceAll() throws Exception {
         Pool pool = dataSource.unwrap(Pool.class);
+        Await.until(
+                "all are open", () -> pool.stats().idle() == CONNECTIONS); // the first caller has not waited for them
         long openedBefore = pool.stats().opened();
         pool.refresh();
         Await.until(
