@@ -38,7 +38,7 @@ import java.util.concurrent.atomic.LongAdder;
  * </ul>
  */
 public final class Tenants {
-    static final String BULLET = "- ";
+    static final String ROW = "| ";
     private static final OperatingSystemMXBean SYSTEM =
             (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
 
@@ -61,7 +61,7 @@ public final class Tenants {
     }
 
     private static void say(String format, Object... values) {
-        System.out.printf(Locale.ROOT, BULLET + format + "%n", values);
+        System.out.printf(Locale.ROOT, ROW + format + " |%n", values);
     }
 
     /** After three collections, because references are cleared one after the other. */
@@ -78,7 +78,7 @@ public final class Tenants {
         int threads = Thread.getAllStackTraces().size();
         long startNanos = System.nanoTime();
         open.run();
-        say("%s: %d pools made in %d ms", name, pools, (System.nanoTime() - startNanos) / 1_000_000);
+        say("%s: %,d pools made in %,d ms", name, pools, (System.nanoTime() - startNanos) / 1_000_000);
         TimeUnit.SECONDS.sleep(20); // the compiler ends its work
         say("%s: %.1f KB of heap each", name, (used() - heap) / 1_024.0 / pools);
         say("%s: %d threads more", name, Thread.getAllStackTraces().size() - threads);
@@ -182,7 +182,7 @@ public final class Tenants {
     private static void print(String what, Queue<Long> nanos) {
         List<Long> sorted = nanos.stream().sorted().toList();
         say(
-                "%s: %d, p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, max %.1f ms",
+                "%s: %,d, p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, max %.1f ms",
                 what,
                 sorted.size(),
                 sorted.get(sorted.size() / 2) / 1e6,
