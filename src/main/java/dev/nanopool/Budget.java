@@ -77,7 +77,7 @@ public final class Budget {
         /** Since when its longest idle connection is idle, of those that it may give; {@link #NO_CLAIM} if there is none. */
         long idleNanos();
 
-        /** Closes that connection, and frees its unit afterwards. False if it cannot give one. */
+        /** Closes that connection after {@link Budget#giving}, and frees its unit afterwards. False if it cannot give one. */
         boolean giveIdle();
     }
 
@@ -194,8 +194,21 @@ public final class Budget {
     /** Frees the unit of a connection that was closed for a claim. */
     void freeGiven() {
         free.incrementAndGet(); // THEN it is no longer expected, else another one would be closed
-        giving.updateAndGet(now -> Math.max(0, now - 1));
+        notGiving();
         settle();
+    }
+
+    /**
+     * Expects a unit of a pool that is about to close an idle connection. The pool has it in its hand already, else a connection
+     * that comes back meanwhile would not go to the older caller.
+     */
+    void giving() {
+        giving.incrementAndGet();
+    }
+
+    /** Expects that unit no longer. */
+    void notGiving() {
+        giving.updateAndGet(now -> Math.max(0, now - 1));
     }
 
     void parked() {
@@ -312,14 +325,7 @@ public final class Budget {
     private boolean closeIdle() {
         Set<Member> asked = new HashSet<>();
         for (Member idle = longestIdle(asked); idle != null; idle = longestIdle(asked)) {
-            giving.incrementAndGet();
-            boolean isGiven = false;
-            try {
-                isGiven = idle.giveIdle();
-            } finally {
-                if (!isGiven) giving.updateAndGet(now -> Math.max(0, now - 1));
-            }
-            if (isGiven) return true;
+            if (idle.giveIdle()) return true;
             asked.add(idle);
         }
         return false;

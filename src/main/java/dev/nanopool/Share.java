@@ -261,6 +261,16 @@ final class Share implements Budget.Member {
         return owner.isAboveMinIdle() ? owner.idleNanos() : Budget.NO_CLAIM;
     }
 
+    /** The pool is about to close an idle connection for a caller of another pool. */
+    void giving() {
+        budget.giving();
+    }
+
+    /** It does not. */
+    void notGiving() {
+        budget.notGiving();
+    }
+
     @Override
     public boolean giveIdle() {
         return owner.isAboveMinIdle() && owner.giveIdle();

@@ -175,7 +175,7 @@ final class Supply {
 
         @Override
         public boolean giveIdle() {
-            return discardLongestIdle();
+            return discardLongestIdle(Objects.requireNonNull(share));
         }
 
         @Override
@@ -211,7 +211,7 @@ final class Supply {
     }
 
     /** Closes the connection that has been idle longest, for a caller of another pool. False if no connection is idle. */
-    private boolean discardLongestIdle() {
+    private boolean discardLongestIdle(Share from) {
         var idle = new ArrayDeque<PhysicalConnection>(size() + 1);
         try {
             for (PhysicalConnection next = queue.takeIdle(); next != null; next = queue.takeIdle()) {
@@ -224,10 +224,12 @@ final class Supply {
             if (longest == null) return false;
             idle.remove(longest);
             boolean passedOn = false;
+            from.giving();
             try {
                 discard(longest, Fact.BUDGET);
                 passedOn = true;
             } finally {
+                if (!passedOn && longest.state() != PhysicalConnection.State.CLOSING) from.notGiving();
                 if (!passedOn) longest.abandoned = true;
             }
             return true;

@@ -90,12 +90,15 @@ public class CloudLoginTest extends PoolTestBase {
         return TestServer.query(client, "SELECT current_user");
     }
 
-    private void assertAllServe(String user) throws SQLException {
+    private void assertAllServe(String user) throws Exception {
         for (int i = 0; i < 2 * CONNECTIONS; i++) {
             try (Connection client = dataSource.getConnection()) {
                 assertThat(user(client)).isEqualTo(user);
             }
         }
+        Pool pool = dataSource.unwrap(Pool.class);
+        Await.until(
+                "all are open", () -> pool.stats().idle() == CONNECTIONS); // the first caller has not waited for them
     }
 
     private void replaceAll() throws Exception {

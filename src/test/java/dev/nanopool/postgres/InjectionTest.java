@@ -36,6 +36,7 @@ import java.util.logging.Level;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
 import java.util.stream.Collectors;
+import jdk.jfr.FlightRecorder;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -84,6 +85,8 @@ class InjectionTest {
 
     @BeforeAll
     static void startServer() throws Exception {
+        FlightRecorder
+                .getFlightRecorder(); // else the pool makes none of its events, which are faults of their own here
         server = EmbeddedServer.start();
         direct = server.direct();
     }
