@@ -316,8 +316,14 @@ final class Supply {
         if (share != null) share.join();
         List<Permit> toOpen = new ArrayList<>();
         for (int i = 0; i < config.size && capacity.add(); i++) {
-            if (i < config.minIdle) toOpen.add(permits.hold());
-            else queue.release();
+            Permit permit = permits.hold();
+            if (i < config.minIdle) {
+                toOpen.add(permit);
+            } else {
+                try (permit) {
+                    release(permit);
+                }
+            }
         }
         if (toOpen.isEmpty()) return;
         // Only this thread and the threads that connect, which are platform threads, run the user's code. This thread
