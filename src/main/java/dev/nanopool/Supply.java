@@ -315,20 +315,20 @@ final class Supply {
         if (config.lazy) connector.check();
         if (share != null) share.join();
         List<Permit> toOpen = new ArrayList<>();
-        for (int i = 0; i < config.size && capacity.add(); i++) {
-            Permit permit = permits.hold();
-            if (i < config.minIdle) {
-                toOpen.add(permit);
-            } else {
-                try (permit) {
-                    release(permit);
-                }
-            }
-        }
-        if (toOpen.isEmpty()) return;
         // Only this thread and the threads that connect, which are platform threads, run the user's code. This thread
         // may initialise a class. Virtual threads that wait for that class would pin all carriers.
         try {
+            for (int i = 0; i < config.size && capacity.add(); i++) {
+                Permit permit = permits.hold();
+                if (i < config.minIdle) {
+                    toOpen.add(permit);
+                } else {
+                    try (permit) {
+                        release(permit);
+                    }
+                }
+            }
+            if (toOpen.isEmpty()) return;
             Credentials credentials = openFirst(toOpen.removeFirst());
             if (awaitsAll || credentials != null) openRest(toOpen, credentials);
             else while (!toOpen.isEmpty()) startFilling(toOpen.removeFirst(), Need.IF_WANTED);
