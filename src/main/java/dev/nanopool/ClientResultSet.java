@@ -34,8 +34,8 @@ final class ClientResultSet extends ForwardingResultSet {
     boolean isLocal(int column) throws SQLException {
         int bit = column - 1;
         if (bit < 0 || bit >= Long.SIZE) return false;
-        if ((plain >>> bit & 1) != 0)
-            return true; // the usual case, first, because it comes with each value that is read
+        // The usual case is the first, because it comes with each value that is read.
+        if ((plain >>> bit & 1) != 0) return true;
         if (columns != UNKNOWN || !isInMemory) return false;
         learnColumns();
         return (plain >>> bit & 1) != 0;

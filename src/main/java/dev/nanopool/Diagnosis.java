@@ -51,7 +51,7 @@ final class Diagnosis {
         Outage outage = supply.outage();
         long outageNanos = isDown ? outage.nanosFor(startNanos) : outage.nanos();
         OpenFailure failure = isDown ? supply.latestFailure() : supply.lastFailure();
-        // No formatted(), which costs more than the rest, because thousands may be refused at the same time.
+        // Without formatted(), which is slow, because thousands may be refused at the same time.
         StringBuilder message = new StringBuilder(config.name + ": no connection within " + waitedNanos / 1_000_000
                 + " ms (timeout " + timeoutNanos / 1_000_000 + " ms)");
         if (refused.place() > 0) message.append(", place " + refused.place() + " in the line");

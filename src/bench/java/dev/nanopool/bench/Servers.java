@@ -54,8 +54,8 @@ final class Servers {
                 The JDK's HttpServer, Helidon SE 4.5 and Jetty 12.1 on virtual threads, with plain JDBC and 8 connections.
                 ROW: one row by key; ROWS: twenty rows; UPDATE: an update and a look at its result in a transaction; MIX: a
                 row by key, but each hundredth is a report of 100 ms. Each pool has the settings that its documentation
-                recommends: its defaults, a fixed size, 5 s to wait, and for Agroal the sorter of PostgreSQL's exceptions. The clients are a second process with so many lasting
-                connections, which ask again at once. CPU is that of the server's process. "served": requests of the least and
+                recommends: its defaults, a fixed size, 5 s to wait, and for Agroal the sorter of PostgreSQL's exceptions. The
+                clients are a second process with so many lasting connections, which ask again at once. CPU is that of the server's process. "served": requests of the least and
                 of the most served client.""", servers.closed.markdown());
         report.bars(servers.closed.only(point -> point.endsWith(" " + MANY)), "req/s", "servers.svg", false);
         report.add("HTTP servers at a fixed rate", """

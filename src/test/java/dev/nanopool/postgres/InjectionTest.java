@@ -85,8 +85,7 @@ class InjectionTest {
 
     @BeforeAll
     static void startServer() throws Exception {
-        FlightRecorder
-                .getFlightRecorder(); // else the pool makes none of its events, which are faults of their own here
+        FlightRecorder.getFlightRecorder(); // else the pool makes none of its events, which can throw
         server = EmbeddedServer.start();
         direct = server.direct();
     }

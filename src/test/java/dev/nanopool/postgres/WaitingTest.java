@@ -103,10 +103,8 @@ class WaitingTest extends PoolTestBase {
     }
 
     // Three times as many callers come as the pool can serve, and each would wait for half a second. The connections
-    // stay
-    // busy, most of the others learn at once that their turn comes too late, and few wait in vain. Where other programs
-    // want
-    // the processors, callers come in bursts, so one of three rounds must show it.
+    // stay busy, most of the others learn at once that their turn comes too late, and few wait in vain. Where other
+    // programs want the processors, callers come in bursts, so one of three rounds must show it.
     @Test
     void hopelessCallerMustBeRefusedAtItsArrival() throws Exception {
         boolean isShown = false;
