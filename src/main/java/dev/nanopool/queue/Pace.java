@@ -42,7 +42,7 @@ final class Pace {
     void handedOver(LongSupplier clock) {
         if (handOvers.incrementAndGet() % STEP != 0) return;
         Window now = window.get();
-        long nanos = clock.getAsLong(); // THEN count, so that a thread that comes late takes nothing for slow
+        long nanos = clock.getAsLong();
         long count = handOvers.get();
         if (now == null) window.compareAndSet(null, new Window(nanos, count, 0, 0, 0));
         else if (nanos - now.beganNanos >= WINDOW_NANOS && count - now.count >= STEP)

@@ -244,11 +244,6 @@ public final class Mutations {
                     "window.compareAndSet(now, now.next(nanos, count));",
                     "window.set(now.next(nanos, count));"),
             new Mutation("forget no pace", "Pace", "if (window.get() != null) window.set(null);", ""),
-            new Mutation("count before the clock is read", "Pace", """
-                    long nanos = clock.getAsLong(); // THEN count, so that a thread that comes late takes nothing for slow
-                    long count = handOvers.get();""", """
-                    long count = handOvers.get();
-                    long nanos = clock.getAsLong();"""),
             new Mutation("end a window early", "Pace", "nanos - now.beganNanos >= WINDOW_NANOS &&", ""),
             new Mutation(
                     "believe one window",

@@ -108,7 +108,28 @@ class PaceTest {
         assertThat(interval()).isEqualTo(MILLI);
     }
 
-    // A thread reads the clock, and is held up while others hand over.
+    // A thread is held up at the clock, and the others hand over meanwhile, but end no window.
+    @Test
+    void threadThatIsHeldUpMustNotTakeThePaceForSlow() {
+        int count = 2_000;
+        handOver(count, MILLI);
+        long began = now - 160 * MILLI; // the window that lasts, as each one ends with the 304th
+        for (int window = 0; window < 3; window++) {
+            int before = 191 - count % 16; // the next one looks at the clock
+            long end = began + 301 * MILLI;
+            handOver(window == 0 ? 31 : before, MILLI);
+            pace.handedOver(() -> {
+                handOver(100, MILLI);
+                now = end;
+                return end;
+            });
+            count += (window == 0 ? 31 : before) + 101;
+            began = end;
+        }
+        assertThat(interval()).isBetween(MILLI, MILLI + MILLI / 10);
+    }
+
+    // A thread is held up at the clock, and the others end windows meanwhile.
     @Test
     void threadThatComesLateMustNotTakeThePaceForSlow() {
         handOver(15, MILLI);
