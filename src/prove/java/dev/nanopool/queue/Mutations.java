@@ -231,13 +231,12 @@ public final class Mutations {
                     "(before - 3 * Math.sqrt(before))",
                     "(before - 0 * Math.sqrt(before))"),
             new Mutation("refuse no hopeless caller", "WaitingLine", "if (interval > 0) {", "if (interval < 0) {"),
-            new Mutation("the hopeless caller joins the line", "LeaseQueue", """
-                    waiter = waiters.admit(place, uncounted, deadlineNanos);
-                    join(waiter);""", """
-                    waiter = new Waiter(0, deadlineNanos);
-                    waiters.add(waiter);
-                    waiters.admit(place, uncounted, deadlineNanos);
-                    join(waiter);"""),
+            new Mutation("the hopeless caller stays in the line", "WaitingLine", """
+                    throw new RefusedException(Reason.HOPELESS, place, place * interval);""", """
+                    {
+                    waiters.add(new Waiter(now, deadlineNanos));
+                    throw new RefusedException(Reason.HOPELESS, place, place * interval);
+                    }"""),
             new Mutation(
                     "end a window without a compare-and-set",
                     "Pace",
