@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CopyOnWriteArrayList;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What the leases of a connection add up to, and of those before it in its place. Only the thread that has the connection in
@@ -15,8 +16,8 @@ final class Ledger {
 
     private long unwaited; // leases whose callers did not wait
     private long waited;
-    private final Histogram waits = new Histogram();
-    private final Histogram uses = new Histogram();
+    private @Nullable Histogram waits; // made at first use, as the other
+    private @Nullable Histogram uses;
     private int bucket; // of the last lease below LONG_NANOS that was timed exactly
     private long nanos;
 
@@ -42,7 +43,8 @@ final class Ledger {
         Histogram waits() {
             var sum = new Histogram();
             for (Ledger ledger : all) {
-                sum.add(ledger.waits);
+                Histogram waits = ledger.waits;
+                if (waits != null) sum.add(waits);
                 sum.addZeros(ledger.unwaited);
             }
             return sum;
@@ -51,7 +53,10 @@ final class Ledger {
         /** How long leases lasted: one for each lease that has ended. */
         Histogram uses() {
             var sum = new Histogram();
-            for (Ledger ledger : all) sum.add(ledger.uses);
+            for (Ledger ledger : all) {
+                Histogram uses = ledger.uses;
+                if (uses != null) sum.add(uses);
+            }
             return sum;
         }
     }
@@ -67,6 +72,7 @@ final class Ledger {
             unwaited++;
         } else {
             waited++;
+            if (waits == null) waits = new Histogram();
             waits.record(waitNanos);
         }
     }
@@ -76,6 +82,7 @@ final class Ledger {
      * short ones after it.
      */
     void used(long forNanos, boolean isExact) {
+        if (uses == null) uses = new Histogram();
         if (!isExact && forNanos < LONG_NANOS) {
             uses.repeat(bucket, nanos);
             return;
