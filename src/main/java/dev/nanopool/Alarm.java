@@ -4,6 +4,7 @@ package dev.nanopool;
 final class Alarm {
     private volatile boolean rung;
     private volatile boolean sweepWanted;
+    private volatile boolean quiet; // the housekeeper looks once a second only, because nothing happens in the pool
 
     /** Wakes the housekeeper, so that it checks the line and what threads have abandoned. */
     void ring() {
@@ -15,6 +16,16 @@ final class Alarm {
     void ringForSweep() {
         sweepWanted = true;
         ring();
+    }
+
+    /** Tells that something happens after which the housekeeper must look more often. */
+    void ringIfQuiet() {
+        if (quiet) ring();
+    }
+
+    /** Says whether such a thing must ring from now on. The housekeeper says so, THEN looks whether anything happens. */
+    void quiet(boolean isQuiet) {
+        quiet = isQuiet;
     }
 
     /** Answers whether the housekeeper shall look, and forgets that. For the clock alone. */

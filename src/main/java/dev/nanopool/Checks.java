@@ -16,8 +16,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class Checks {
     private static final long TRUSTED_NANOS = Duration.ofMillis(12).toNanos(); // so old may a trusted sign of life be
-    private static final long VALIDATE_AFTER_NANOS =
-            Duration.ofSeconds(30).toNanos(); // a longer idle time is validated
+    static final long VALIDATE_AFTER_NANOS = Duration.ofSeconds(30).toNanos(); // a longer idle time is validated
     private static final long SECOND_NANOS = Duration.ofSeconds(1).toNanos();
 
     private static final Duration QUIET = Duration.ofMillis(500); // for the driver's own lock

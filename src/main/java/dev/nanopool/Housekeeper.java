@@ -8,15 +8,21 @@ import java.util.ArrayDeque;
 import java.util.function.IntUnaryOperator;
 
 /**
- * Does what the pool needs from time to time, on the JVM's clock. It answers callers whose deadline has passed, and inspects all
- * connections once a second. It does no I/O that could block, and waits for no lock that a lease may hold.
+ * Does what the pool needs from time to time, on the JVM's clock. It answers callers whose deadline has passed, looks four times
+ * a second for what threads have left undone, and inspects all connections once a second. In a quiet pool it only does the last,
+ * and after a long time without a lease it does so every five seconds. It does no I/O that could block, and waits for no lock
+ * that a lease may hold.
  */
 final class Housekeeper implements JvmClock.Round {
     // How often the housekeeper sets the coarse clock while leases come and go.
     private static final long TICK_NANOS = Duration.ofMillis(10).toNanos();
     private static final double MANY_LEASES = 10_000; // a second; from then on the clock is coarse
     private static final Duration ENDING = Duration.ofSeconds(2);
+    private static final long BEAT_NANOS = Duration.ofMillis(250).toNanos(); // while something happens
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
+    private static final long SELDOM_NANOS = Duration.ofSeconds(5).toNanos();
+    // After so long a time each connection is asked before it is lent, so a dead one does no harm.
+    private static final long LONG_QUIET_NANOS = Checks.VALIDATE_AFTER_NANOS;
     private static final int NUMBERS_SWEEPS = 30; // from one line of the pool's numbers to the next
 
     private final PoolConfig config;
@@ -37,7 +43,9 @@ final class Housekeeper implements JvmClock.Round {
     // Only the clock reads and writes the fields below, and the creating thread before it starts.
     private boolean isRung; // for the next look
     private long sweepNanos; // when the next sweep is due
+    private long busyNanos; // when a lease had last begun, or anything else had happened
     private int sweeps;
+    private long reportedLeases = -1; // how many leases had begun at the last line of the pool's numbers
     private long countedLeases; // when the clock was last slowed down or kept going
     private long countedLeasesNanos;
     private boolean isTicking;
@@ -76,8 +84,9 @@ final class Housekeeper implements JvmClock.Round {
     }
 
     void start() {
-        countedNanos = Clock.nanoTime();
-        sweepNanos = countedNanos + SWEEP_NANOS;
+        busyNanos = Clock.nanoTime();
+        countedNanos = busyNanos;
+        sweepNanos = nextSweep(busyNanos, busyNanos);
         JvmClock.add(this);
     }
 
@@ -109,11 +118,12 @@ final class Housekeeper implements JvmClock.Round {
 
     /** Checks four times a second whether leases come and go, and whether the machine has been asleep. */
     private void watchLeases(long now) {
-        if (isTicking && now - countedLeasesNanos < JvmClock.BEAT_NANOS) return;
+        if (isTicking && now - countedLeasesNanos < BEAT_NANOS) return;
         long leases = 0;
         for (PhysicalConnection connection : supply.connections()) leases += connection.leases();
         boolean wasCoarse = isCoarse;
         isTicking = leases != countedLeases;
+        if (isTicking) busyNanos = now;
         long sinceNanos = Math.max(1, now - countedLeasesNanos);
         isCoarse = (leases - countedLeases) * (1e9 / sinceNanos) >= MANY_LEASES;
         countedLeases = leases;
@@ -127,16 +137,40 @@ final class Housekeeper implements JvmClock.Round {
 
     @Override
     public long look(long now) {
-        if (!isRung && !isTicking && supply.isAtRest() && events.isAtRest() && threads.isAtRest()) {
+        if (!isQuiet()) {
+            busyNanos = now;
+            sweepNanos = Math.min(sweepNanos, nextSweep(now, busyNanos)); // which may have been seldom
+        } else if (supply.isEmpty()) {
             countedNanos = now;
             unneeded = Integer.MAX_VALUE; // the next connections are counted from their beginning
-            return Long.MAX_VALUE;
+            sweepNanos = nextSweep(now, busyNanos);
+            return sweepNanos;
+        } else if (now < sweepNanos) {
+            return sweepNanos;
         }
+        long next = lookAtAll(now);
+        return Math.min(next, isQuiet() ? sweepNanos : JvmClock.next(now, BEAT_NANOS));
+    }
+
+    /** Whether nothing happens in the pool, so that its connections can be left alone between two sweeps. */
+    private boolean isQuiet() {
+        alarm.quiet(true); // THEN look whether anything happens
+        boolean isQuiet = !isRung
+                && !isTicking
+                && !audit.isSuspicious()
+                && supply.isQuiet()
+                && events.isAtRest()
+                && threads.isAtRest();
+        if (!isQuiet) alarm.quiet(false);
+        return isQuiet;
+    }
+
+    private long lookAtAll(long now) {
         isRung = false;
         events.tellDeferred(); // which an error may have prevented
         if (isCoarse) clock.tick(now);
         watchLeases(now);
-        long next = Math.min(isTicking ? JvmClock.next(now, TICK_NANOS) : Long.MAX_VALUE, queue.expire(now));
+        long next = Math.min(isCoarse ? JvmClock.next(now, TICK_NANOS) : Long.MAX_VALUE, queue.expire(now));
         next = Math.min(next, attendToOutage(now));
         watchdog.enforce(now);
         supply.recover();
@@ -151,6 +185,11 @@ final class Housekeeper implements JvmClock.Round {
         else if (alarm.takeSweep()) sweepEarly(now);
         threads.rescue(now); // last, because it may fail
         return Math.min(next, sweepNanos);
+    }
+
+    static long nextSweep(long now, long busyNanos) {
+        long every = now - busyNanos < LONG_QUIET_NANOS ? SWEEP_NANOS : SELDOM_NANOS;
+        return JvmClock.next(now + every / 2, every); // at the same moment as all other pools
     }
 
     /** Refuses callers if the database has been down for too long. Answers when to check again. */
@@ -168,11 +207,15 @@ final class Housekeeper implements JvmClock.Round {
     /** Looks after all connections, once a second. */
     private void sweep(long now) {
         supply.adjust();
-        sweepNanos = JvmClock.next(now + SWEEP_NANOS - SWEEP_NANOS / 4, Math.min(SWEEP_NANOS / 4, JvmClock.BEAT_NANOS));
+        sweepNanos = nextSweep(now, busyNanos);
         supply.readmit();
         supply.probe();
         deadlocks.inspect();
-        if (sweeps++ % NUMBERS_SWEEPS == 0) threads.start("statistics", this::reportNumbers);
+        boolean isNews = countedLeases != reportedLeases || !supply.isQuiet();
+        if (sweeps++ % NUMBERS_SWEEPS == 0 && isNews) {
+            reportedLeases = countedLeases;
+            threads.start("statistics", this::reportNumbers);
+        }
         for (PhysicalConnection connection : supply.connections()) {
             leaks.inspect(connection, now);
             JvmClock.breathe();

@@ -9,16 +9,13 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The one clock of all pools of a JVM. Its thread makes a round for each pool when something is due there, and four times a
- * second for all pools together. It starts with the first pool and ends with the last. It is a platform thread, so that a server
- * that is busy with virtual threads cannot delay it. No pool delays another, because a round never blocks, never waits for a
- * lock that a lease, a listener or a log handler may hold, and never calls their code ({@link Events} leaves that to other
+ * The one clock of all pools of a JVM. Its thread makes a round for a pool when something is due there, when the pool rings, and
+ * when the machine has been asleep. It starts with the first pool and ends with the last. It is a platform thread, so that a
+ * server that is busy with virtual threads cannot delay it. No pool delays another, because a round never blocks, never waits
+ * for a lock that a lease, a listener or a log handler may hold, and never calls their code ({@link Events} leaves that to other
  * threads). Thread-safe.
  */
 final class JvmClock {
-    /** At most this lies between two rounds for a pool. */
-    static final long BEAT_NANOS = Duration.ofMillis(250).toNanos();
-
     private static final long LINE_NANOS = Duration.ofMillis(5).toNanos(); // at least this between two wake-ups
     private static final long POLL_NANOS = 100_000; // how often remove() looks
 
@@ -28,9 +25,10 @@ final class JvmClock {
     private static final Map<Round, Place> PLACES = new ConcurrentHashMap<>();
     private static final ReentrantLock LOCK = new ReentrantLock(); // for the first and the last pool
     private static volatile @Nullable Thread thread; // under the lock; null while there is no pool
+    private static volatile boolean isRung; // some pool wants a round
 
     // Only the clock reads and writes these.
-    private static long nextBeatNanos;
+    static final Clock WALL = new Clock();
     private static long keptNanos; // when it last looked at the deadlines of all pools
 
     /** What the clock does for one pool. Only the clock calls these methods. */
@@ -38,7 +36,7 @@ final class JvmClock {
         /** Whether the pool wants a round before its time. Forgets the wish. */
         boolean takeRing();
 
-        /** Does what must not be late, which is to answer callers whose deadline has passed. */
+        /** Does what must not be late, which is to answer callers whose deadline has passed. Called if something is due. */
         void keepTime(long nowNanos);
 
         /** Does all that is due. Answers when something is due next. */
@@ -50,7 +48,8 @@ final class JvmClock {
 
     private static final class Place {
         private final Round round;
-        private long nextNanos; // only the clock uses it
+        private long nextNanos; // only the clock uses it, and the next field
+        private boolean isRung;
         private volatile boolean isServed;
         private volatile boolean isOver;
 
@@ -71,6 +70,7 @@ final class JvmClock {
         try {
             PLACES.put(round, new Place(round));
             if (thread == null) start();
+            else LockSupport.unpark(thread);
             isServed = true;
         } finally {
             if (!isServed) PLACES.remove(round);
@@ -126,6 +126,7 @@ final class JvmClock {
 
     /** Wakes the clock, so that it asks each pool whether it wants a round. */
     static void wake() {
+        isRung = true; // THEN wake the clock
         LockSupport.unpark(thread);
     }
 
@@ -190,13 +191,12 @@ final class JvmClock {
 
     /** Makes all rounds that are due. Answers when the next one is. */
     private static long serve(long now) {
-        boolean isBeat = now >= nextBeatNanos;
-        if (isBeat) nextBeatNanos = next(now, BEAT_NANOS);
+        boolean hasSlept = WALL.findJump(now, System.currentTimeMillis());
         keepTime(now);
-        long next = nextBeatNanos;
+        long next = Long.MAX_VALUE;
         for (Place place : PLACES.values()) {
-            boolean isRung = place.round.takeRing();
-            if (isRung || isBeat || place.nextNanos <= now) {
+            if (place.isRung || place.nextNanos <= now || hasSlept) {
+                place.isRung = false;
                 serve(place, Clock.nanoTime(), true);
                 breathe();
             }
@@ -213,7 +213,12 @@ final class JvmClock {
 
     private static void keepTime(long now) {
         keptNanos = now;
-        for (Place place : PLACES.values()) serve(place, now, false);
+        boolean isAnyRung = isRung;
+        if (isAnyRung) isRung = false; // THEN ask them, so that a later ring is heard, too
+        for (Place place : PLACES.values()) {
+            if (isAnyRung) place.isRung |= place.round.takeRing();
+            if (place.isRung || place.nextNanos <= now) serve(place, now, false);
+        }
     }
 
     /** A round may be under way below this method, because a long one lets the clock keep the deadlines meanwhile. */

@@ -100,7 +100,9 @@ final class Permits {
     }
 
     int count() {
-        return (int) inHand.stream().filter(permit -> !permit.isUsed()).count();
+        int count = 0;
+        for (Permit permit : inHand) count += permit.isUsed() ? 0 : 1;
+        return count;
     }
 
     /** Takes each abandoned permit in hand, and passes it to {@code next}. */

@@ -48,7 +48,7 @@ public final class Pool implements AutoCloseable {
         var alarm = new Alarm();
         var closing = new Closing();
         this.events = new Events(config.name, config.listener);
-        this.threads = new PoolThreads(config.name, events);
+        this.threads = new PoolThreads(config.name, events, alarm);
         events.startsBy(task -> threads.start("log", task));
         var outage = new Outage(config, events, alarm);
         var suspicion = new Suspicion(outage, alarm);
@@ -218,7 +218,7 @@ public final class Pool implements AutoCloseable {
     /**
      * Leases a connection if one is idle and no caller waits. Never blocks. Where the pool may grow, it opens a connection in
      * the background for a later caller. The answer may also be empty while the pool checks its idle connections, which it
-     * does once a second.
+     * does once a second at most.
      *
      * @return the client, or empty
      * @throws SQLNonTransientConnectionException if the pool is closed; SQLState 08003

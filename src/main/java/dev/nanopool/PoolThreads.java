@@ -20,8 +20,11 @@ final class PoolThreads {
 
     private final String pool;
     private final Events events;
+    private final Alarm alarm;
     // A thread is registered before it starts. A virtual thread removes itself as its last act. A platform thread stays
-    // visible until it has terminated, so the next thread that starts removes it.
+    // visible until it has terminated, so the housekeeper removes it, or the next thread that starts. Until then it
+    // keeps
+    // its buffers of 4 KB.
     private final Map<Thread, Runnable> running = new ConcurrentHashMap<>(); // a virtual thread with its Task
 
     /** What a virtual thread runs, or a platform thread instead. The value is the first of them that begins. */
@@ -62,9 +65,10 @@ final class PoolThreads {
         }
     }
 
-    PoolThreads(String pool, Events events) {
+    PoolThreads(String pool, Events events, Alarm alarm) {
         this.pool = pool;
         this.events = events;
+        this.alarm = alarm;
         this.initialiser = isInitialising(Thread.currentThread()) ? Thread.currentThread() : null;
     }
 
@@ -120,9 +124,14 @@ final class PoolThreads {
         }
     }
 
-    /** Whether no thread of the pool runs. */
+    /** Whether no thread of the pool runs. Forgets those that have ended. */
     boolean isAtRest() {
+        if (!running.isEmpty()) forgetEnded();
         return running.isEmpty();
+    }
+
+    private void forgetEnded() {
+        running.keySet().removeIf(other -> !other.isVirtual() && other.getState() == Thread.State.TERMINATED);
     }
 
     /** Makes a platform thread; {@link #start(Thread)} starts it. */
@@ -137,14 +146,15 @@ final class PoolThreads {
     /** Starts a thread of the pool. If this throws, the thread does not run. */
     void start(Thread thread) {
         StackReserve.requireMuch();
-        running.keySet().removeIf(other -> !other.isVirtual() && other.getState() == Thread.State.TERMINATED);
+        forgetEnded();
         start(thread, thread);
     }
 
     private void start(Thread thread, Runnable task) {
         boolean started = false;
-        running.put(thread, task);
+        running.put(thread, task); // THEN ring
         try {
+            alarm.ringIfQuiet();
             // Nothing that can fail may follow, because a caller that sees a failure would run the task again.
             thread.start();
             started = true;

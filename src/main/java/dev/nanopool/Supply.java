@@ -251,14 +251,14 @@ final class Supply {
         return book;
     }
 
-    /** Whether there is nothing to look after, so no connection, no caller, no missing permit and no trouble. */
-    boolean isAtRest() {
-        return connections.isEmpty()
-                && permits.isEmpty()
-                && queue.pending() == 0
-                && capacity.isAtRest()
-                && queue.free() == expectedPermits()
-                && outage.isAtRest();
+    /** Whether no caller waits, all permits are there, no thread has one in hand, and there is no trouble. */
+    boolean isQuiet() {
+        return queue.pending() == 0 && permits.isEmpty() && capacity.isAtRest() && outage.isAtRest();
+    }
+
+    /** Whether there is nothing to look after: no connection, and no missing permit. */
+    boolean isEmpty() {
+        return connections.isEmpty() && queue.free() == expectedPermits();
     }
 
     int size() {
@@ -393,16 +393,19 @@ final class Supply {
     void resize(int newSize) {
         capacity.resize(newSize);
         adjust();
+        alarm.ringIfQuiet(); // what is left is done within a second
     }
 
     void suspend() {
         capacity.suspend();
         adjust();
+        alarm.ringIfQuiet(); // as above
     }
 
     void resume() {
         capacity.resume();
         adjust();
+        alarm.ringIfQuiet(); // as above
     }
 
     void close() {

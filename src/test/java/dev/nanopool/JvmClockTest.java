@@ -20,10 +20,11 @@ import org.junit.jupiter.api.Test;
 /** One thread looks after all pools, and none of them disturbs the others. */
 class JvmClockTest {
     private static final Duration PATIENCE = Duration.ofSeconds(5);
+    private static final long BEAT_NANOS = Duration.ofMillis(250).toNanos();
 
     private final List<Round> added = new ArrayList<>();
 
-    /** Counts its rounds. */
+    /** Counts its rounds, which are due four times a second. */
     private static class Counting implements Round {
         final AtomicInteger looks = new AtomicInteger();
         final AtomicInteger kept = new AtomicInteger();
@@ -47,7 +48,7 @@ class JvmClockTest {
         public long look(long nowNanos) {
             looks.incrementAndGet();
             latestNanos = nowNanos;
-            return Long.MAX_VALUE;
+            return JvmClock.next(nowNanos, BEAT_NANOS);
         }
 
         @Override
@@ -117,9 +118,9 @@ class JvmClockTest {
         assertThat(clocks().getFirst().isDaemon()).isTrue();
     }
 
-    // Pools in which nothing happens share four wake-ups a second. A ring is heard at once.
+    // Pools with the same rhythm share the wake-ups. A ring is heard at once.
     @Test
-    void quietPoolsMustBeServedTogether() throws Exception {
+    void poolsMustBeServedTogether() throws Exception {
         List<Counting> pools = new ArrayList<>();
         for (int i = 0; i < 20; i++) pools.add(add(new Counting()));
         Await.until("two beats", () -> pools.getLast().looks.get() >= 2);
@@ -132,6 +133,45 @@ class JvmClockTest {
             assertThat(stopwatch.elapsed()).isLessThan(stopwatch.allowing(Duration.ofMillis(20)));
             assertThat(Duration.ofNanos(last - first)).isLessThan(stopwatch.allowing(Duration.ofMillis(20)));
         }
+    }
+
+    // A pool in which nothing is due costs nothing, however busy the others are.
+    @Test
+    void poolMustNotBeServedBeforeItIsDue() throws Exception {
+        Counting quiet = add(new Counting() {
+            @Override
+            public long look(long nowNanos) {
+                super.look(nowNanos);
+                return Long.MAX_VALUE;
+            }
+        });
+        Counting busy = add(new Counting());
+        Await.until("three beats", () -> busy.looks.get() >= 3 && quiet.looks.get() == 1);
+        int kept = quiet.kept.get();
+        int looks = busy.looks.get();
+        busy.ring();
+        Await.until("more beats", () -> busy.looks.get() >= looks + 3);
+        assertThat(quiet.looks).hasValue(1);
+        assertThat(quiet.kept).hasValue(kept);
+        quiet.ring();
+        Await.until("a round", () -> quiet.looks.get() == 2);
+        assertThat(quiet.kept.get()).isGreaterThan(kept);
+    }
+
+    // The machine was asleep, so every pool looks at once, also one in which nothing would be due for long.
+    @Test
+    void sleepOfTheMachineMustWakeAllPools() throws Exception {
+        Counting quiet = add(new Counting() {
+            @Override
+            public long look(long nowNanos) {
+                super.look(nowNanos);
+                return Long.MAX_VALUE;
+            }
+        });
+        Counting busy = add(new Counting());
+        Await.until("two beats", () -> quiet.looks.get() == 1 && busy.looks.get() >= 2);
+        JvmClock.WALL.shiftWallClock(60_000);
+        Await.until("a round", () -> quiet.looks.get() == 2);
     }
 
     // Each method of one pool fails each time. The others are served on.
@@ -173,7 +213,12 @@ class JvmClockTest {
     // A round that takes long breathes between two steps, and meanwhile the clock keeps the deadlines of the others.
     @Test
     void longRoundMustNotDelayTheDeadlinesOfOthers() throws Exception {
-        Counting other = add(new Counting());
+        Counting other = add(new Counting() {
+            @Override
+            public long look(long nowNanos) {
+                return nowNanos; // always due
+            }
+        });
         var meanwhile = new AtomicInteger(-1);
         add(new Counting() {
             @Override

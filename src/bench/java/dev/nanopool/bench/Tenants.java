@@ -73,20 +73,25 @@ public final class Tenants {
         return Runtime.getRuntime().totalMemory() - Runtime.getRuntime().freeMemory();
     }
 
+    /** How much of a core the process uses, in per cent. */
+    private static double load() throws InterruptedException {
+        TimeUnit.SECONDS.sleep(40); // the compiler ends its work, and the pools are quiet for long
+        long cpu = SYSTEM.getProcessCpuTime();
+        long startNanos = System.nanoTime();
+        TimeUnit.SECONDS.sleep(20);
+        return 100.0 * (SYSTEM.getProcessCpuTime() - cpu) / (System.nanoTime() - startNanos);
+    }
+
     private static void measure(String name, int pools, Body open, Body close) throws Exception {
+        say("before %s: %.2f %% of a core", name, load());
         long heap = used();
         int threads = Thread.getAllStackTraces().size();
         long startNanos = System.nanoTime();
         open.run();
         say("%s: %,d pools made in %,d ms", name, pools, (System.nanoTime() - startNanos) / 1_000_000);
-        TimeUnit.SECONDS.sleep(20); // the compiler ends its work
+        say("%s: %.2f %% of a core", name, load());
         say("%s: %.1f KB of heap each", name, (used() - heap) / 1_024.0 / pools);
         say("%s: %d threads more", name, Thread.getAllStackTraces().size() - threads);
-        long cpu = SYSTEM.getProcessCpuTime();
-        startNanos = System.nanoTime();
-        TimeUnit.SECONDS.sleep(20);
-        double share = (double) (SYSTEM.getProcessCpuTime() - cpu) / (System.nanoTime() - startNanos);
-        say("%s: %.2f %% of a core", name, 100 * share);
         startNanos = System.nanoTime();
         close.run();
         say("%s: closed in %d ms", name, (System.nanoTime() - startNanos) / 1_000_000);
