@@ -61,7 +61,8 @@ public final class Tenants {
     }
 
     private static void say(String format, Object... values) {
-        System.out.printf(Locale.ROOT, ROW + format + " |%n", values);
+        // At the beginning of a line, because the log may be in the middle of one.
+        System.out.printf(Locale.ROOT, "%n" + ROW + format + " |%n", values);
     }
 
     /** After three collections, because references are cleared one after the other. */
@@ -73,9 +74,9 @@ public final class Tenants {
         return Runtime.getRuntime().totalMemory() - Runtime.getRuntime().freeMemory();
     }
 
-    /** How much of a core the process uses, in per cent. */
-    private static double load() throws InterruptedException {
-        TimeUnit.SECONDS.sleep(40); // the compiler ends its work, and the pools are quiet for long
+    /** How much of a core the process uses, in per cent, after so many seconds. */
+    private static double load(int seconds) throws InterruptedException {
+        TimeUnit.SECONDS.sleep(seconds);
         long cpu = SYSTEM.getProcessCpuTime();
         long startNanos = System.nanoTime();
         TimeUnit.SECONDS.sleep(20);
@@ -83,13 +84,13 @@ public final class Tenants {
     }
 
     private static void measure(String name, int pools, Body open, Body close) throws Exception {
-        say("before %s: %.2f %% of a core", name, load());
+        say("before %s: %.2f %% of a core", name, load(10));
         long heap = used();
         int threads = Thread.getAllStackTraces().size();
         long startNanos = System.nanoTime();
         open.run();
         say("%s: %,d pools made in %,d ms", name, pools, (System.nanoTime() - startNanos) / 1_000_000);
-        say("%s: %.2f %% of a core", name, load());
+        say("%s: %.2f %% of a core", name, load(60)); // the compiler has ended its work, and the pools are quiet for long
         say("%s: %.1f KB of heap each", name, (used() - heap) / 1_024.0 / pools);
         say("%s: %d threads more", name, Thread.getAllStackTraces().size() - threads);
         startNanos = System.nanoTime();
