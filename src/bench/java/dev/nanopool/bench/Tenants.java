@@ -25,6 +25,8 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.LongAdder;
+import javax.management.JMException;
+import javax.management.ObjectName;
 
 /**
  * Many pools in one JVM. Prints a line for each figure. {@link Bench} runs each part in a JVM of its own:
@@ -65,13 +67,23 @@ public final class Tenants {
         System.out.printf(Locale.ROOT, "%n" + ROW + format + " |%n", values);
     }
 
-    /** After three collections, because references are cleared one after the other. */
-    private static long used() throws InterruptedException {
+    /**
+     * The bytes of all objects that are alive, after three collections, because references are cleared one after the other. The
+     * heap's own figure would count what a collection leaves in its place.
+     */
+    private static long alive() throws JMException, InterruptedException {
+        String histogram = "";
         for (int i = 0; i < 3; i++) {
-            System.gc();
             TimeUnit.MILLISECONDS.sleep(100);
+            histogram = (String) ManagementFactory.getPlatformMBeanServer()
+                    .invoke(
+                            new ObjectName("com.sun.management:type=DiagnosticCommand"),
+                            "gcClassHistogram",
+                            new Object[] {null},
+                            new String[] {String[].class.getName()});
         }
-        return Runtime.getRuntime().totalMemory() - Runtime.getRuntime().freeMemory();
+        String total = histogram.substring(histogram.lastIndexOf("Total") + "Total".length());
+        return Long.parseLong(total.strip().split("\\s+")[1]);
     }
 
     /** How much of a core the process uses, in per cent, after so many seconds. */
@@ -85,17 +97,24 @@ public final class Tenants {
 
     private static void measure(String name, int pools, Body open, Body close) throws Exception {
         say("before %s: %.2f %% of a core", name, load(10));
-        long heap = used();
-        int threads = Thread.getAllStackTraces().size();
         long startNanos = System.nanoTime();
         open.run();
         say("%s: %,d pools made in %,d ms", name, pools, (System.nanoTime() - startNanos) / 1_000_000);
+        close.run(); // and once more, because what the first pools load belongs to none of them
+        long heap = alive();
+        int threads = Thread.getAllStackTraces().size();
+        open.run();
         say("%s: %.2f %% of a core", name, load(60)); // the compiler has ended its work, and the pools are quiet for long
-        say("%s: %.1f KB of heap each", name, (used() - heap) / 1_024.0 / pools);
+        say("%s: %.1f KB of heap each", name, (alive() - heap) / 1_024.0 / pools);
         say("%s: %d threads more", name, Thread.getAllStackTraces().size() - threads);
         startNanos = System.nanoTime();
         close.run();
         say("%s: closed in %d ms", name, (System.nanoTime() - startNanos) / 1_000_000);
+    }
+
+    private static void closeAll(List<? extends AutoCloseable> pools) throws Exception {
+        for (AutoCloseable pool : pools) pool.close();
+        pools.clear();
     }
 
     private static void lazy(int number) throws Exception {
@@ -104,7 +123,7 @@ public final class Tenants {
                 "nanopool",
                 number,
                 () -> fill(pools, number, "postgresql://app:secret@localhost:1/none"),
-                () -> pools.forEach(Pool::close));
+                () -> closeAll(pools));
     }
 
     private static void fill(List<Pool> pools, int number, String url) throws SQLException {
@@ -128,7 +147,7 @@ public final class Tenants {
                                     PoolConfig.builder(server.url()).size(1).build()));
                         }
                     },
-                    () -> pools.forEach(Pool::close));
+                    () -> closeAll(pools));
             List<HikariDataSource> others = new ArrayList<>();
             measure(
                     "HikariCP",
@@ -141,7 +160,7 @@ public final class Tenants {
                             others.add(new HikariDataSource(config));
                         }
                     },
-                    () -> others.forEach(HikariDataSource::close));
+                    () -> closeAll(others));
         }
     }
 
