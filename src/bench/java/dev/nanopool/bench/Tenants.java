@@ -97,14 +97,16 @@ public final class Tenants {
 
     private static void measure(String name, int pools, Body open, Body close) throws Exception {
         say("before %s: %.2f %% of a core", name, load(10));
+        int threads = Thread.getAllStackTraces().size();
         long startNanos = System.nanoTime();
         open.run();
         say("%s: %,d pools made in %,d ms", name, pools, (System.nanoTime() - startNanos) / 1_000_000);
         close.run(); // and once more, because what the first pools load belongs to none of them
         long heap = alive();
-        int threads = Thread.getAllStackTraces().size();
         open.run();
-        say("%s: %.2f %% of a core", name, load(60)); // the compiler has ended its work, and the pools are quiet for long
+        say(
+                "%s: %.2f %% of a core",
+                name, load(60)); // the compiler has ended its work, and the pools are quiet for long
         say("%s: %.1f KB of heap each", name, (alive() - heap) / 1_024.0 / pools);
         say("%s: %d threads more", name, Thread.getAllStackTraces().size() - threads);
         startNanos = System.nanoTime();
