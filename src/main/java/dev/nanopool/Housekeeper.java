@@ -137,6 +137,11 @@ final class Housekeeper implements JvmClock.Round {
 
     @Override
     public long look(long now) {
+        // A later caller may rely on the deadline of an earlier one, and wakes nobody.
+        return Math.min(queue.expire(now), lookAfter(now));
+    }
+
+    private long lookAfter(long now) {
         if (!isQuiet()) {
             busyNanos = now;
             sweepNanos = Math.min(sweepNanos, nextSweep(now, busyNanos)); // which may have been seldom
@@ -170,8 +175,7 @@ final class Housekeeper implements JvmClock.Round {
         events.tellDeferred(); // which an error may have prevented
         if (isCoarse) clock.tick(now);
         watchLeases(now);
-        long next = Math.min(isCoarse ? JvmClock.next(now, TICK_NANOS) : Long.MAX_VALUE, queue.expire(now));
-        next = Math.min(next, attendToOutage(now));
+        long next = Math.min(isCoarse ? JvmClock.next(now, TICK_NANOS) : Long.MAX_VALUE, attendToOutage(now));
         watchdog.enforce(now);
         supply.recover();
         Share share = supply.share();

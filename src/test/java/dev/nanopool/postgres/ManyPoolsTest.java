@@ -14,9 +14,11 @@ import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.Stopwatch;
 import dev.nanopool.testkit.TestServer;
 import java.sql.Connection;
+import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Random;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
@@ -81,6 +83,48 @@ class ManyPoolsTest extends PoolTestBase {
             assertThat(Duration.ofNanos(latest.get())).isLessThan(stopwatch.allowing(TOLERANCE));
         }
         pools.forEach(Pool::resume);
+    }
+
+    // A caller is served before its deadline. A later caller has a later deadline, and in between the pool is quiet for
+    // a
+    // random time.
+    @Test
+    void deadlineMustBeKeptAfterOneThatWasNotNeeded() throws Exception {
+        var latest = new AtomicLong();
+        try (var stopwatch = Stopwatch.start()) {
+            for (int i = 0; i < POOLS / 2; i++) {
+                var random = new Random(i);
+                Pool pool = open(config().size(1));
+                threads.start(() -> {
+                    for (int round = 0; round < 5; round++) {
+                        Connection holder = pool.client();
+                        var giver = Thread.ofVirtual().start(() -> {
+                            Await.pause(Duration.ofMillis(20));
+                            giveBack(holder);
+                        });
+                        Duration unneeded = Duration.ofMillis(random.nextInt(300, 2_000));
+                        try (Connection unused = pool.client(unneeded)) {
+                            giver.join();
+                            Await.pause(Duration.ofMillis(random.nextInt(1_500)));
+                            Duration timeout = Duration.ofMillis(random.nextInt(50, 500));
+                            long start = System.nanoTime();
+                            assertThatThrownBy(() -> pool.client(timeout)).isInstanceOf(PoolExhaustedException.class);
+                            latest.accumulateAndGet(System.nanoTime() - start - timeout.toNanos(), Math::max);
+                        }
+                    }
+                });
+            }
+            threads.join();
+            assertThat(Duration.ofNanos(latest.get())).isLessThan(stopwatch.allowing(TOLERANCE));
+        }
+    }
+
+    private static void giveBack(Connection client) {
+        try {
+            client.close();
+        } catch (SQLException e) {
+            throw new IllegalStateException(e);
+        }
     }
 
     /** Never returns while the test lasts, whatever happens. */
