@@ -4,19 +4,23 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.nanopool.Pool;
+import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolExhaustedException;
 import dev.nanopool.PoolListener;
 import dev.nanopool.testkit.Await;
+import dev.nanopool.testkit.ChildJvm;
 import dev.nanopool.testkit.FaultProxy;
 import dev.nanopool.testkit.PoolTestBase;
 import dev.nanopool.testkit.Recorded;
 import dev.nanopool.testkit.TestServer;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
@@ -307,6 +311,47 @@ class RecordingTest extends PoolTestBase {
             assertThat(process.waitFor()).isZero();
         } finally {
             process.destroyForcibly();
+        }
+    }
+
+    /** Uses a pool in many ways. */
+    static final class Program {
+        private Program() {}
+
+        public static void main(String[] arguments) throws SQLException {
+            try (Pool pool = Pool.create(PoolConfig.builder(arguments[0])
+                    .size(1)
+                    .leakThreshold(Duration.ofSeconds(1))
+                    .build())) {
+                try (Connection client = pool.client()) {
+                    TestServer.execute(client, "SET work_mem = '8MB'");
+                    assertThatThrownBy(() -> pool.client(Duration.ofMillis(20)))
+                            .isInstanceOf(PoolExhaustedException.class);
+                    pool.retire(client);
+                }
+                try (Connection client = pool.client()) {
+                    assertThat(TestServer.query(client, "SHOW work_mem")).isNotEqualTo("8MB");
+                }
+            }
+            System.out.println("done");
+        }
+    }
+
+    // The first class of an event costs a cold JVM 70 ms, and the first login would wait for it.
+    @Test
+    void withoutRecordingNoEventMustBeLoaded() throws Exception {
+        Map<String, String> lines = ChildJvm.run(
+                Path.of(System.getProperty("java.home")),
+                Program.class,
+                List.of("-Xlog:class+load:stdout:none"),
+                server());
+        List<String> loaded = lines.keySet().stream()
+                .filter(name -> name.startsWith("dev.nanopool.") && !name.contains("/")) // no lambda
+                .toList();
+        assertThat(loaded).contains("dev.nanopool.Recorder");
+        for (String name : loaded) {
+            Class<?> type = Class.forName(name, false, getClass().getClassLoader());
+            assertThat(jdk.jfr.Event.class.isAssignableFrom(type)).as(name).isFalse();
         }
     }
 }
