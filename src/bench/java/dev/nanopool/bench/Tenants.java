@@ -63,8 +63,8 @@ public final class Tenants {
     }
 
     private static void say(String format, Object... values) {
-        // At the beginning of a line, because the log may be in the middle of one.
-        System.out.printf(Locale.ROOT, "%n" + ROW + format + " |%n", values);
+        // In one piece, and at the beginning of a line, because the log may be in the middle of one.
+        System.out.print(String.format(Locale.ROOT, "%n" + ROW + format + " |%n", values));
     }
 
     /**
