@@ -4,7 +4,7 @@ package dev.nanopool;
 final class Alarm {
     private volatile boolean rung;
     private volatile boolean sweepWanted;
-    private volatile boolean quiet; // the housekeeper looks once a second only, because nothing happens in the pool
+    private volatile boolean quiet; // nothing happens in the pool, so the housekeeper looks seldom
 
     /** Wakes the housekeeper, so that it checks the line and what threads have abandoned. */
     void ring() {

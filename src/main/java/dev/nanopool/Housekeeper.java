@@ -21,7 +21,7 @@ final class Housekeeper implements JvmClock.Round {
     private static final long BEAT_NANOS = Duration.ofMillis(250).toNanos(); // while something happens
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
     private static final long SELDOM_NANOS = Duration.ofSeconds(5).toNanos();
-    // After so long a time each connection is asked before it is lent, so a dead one does no harm.
+    // After so long a time the pool asks each connection before it lends it to a caller that can wait.
     private static final long LONG_QUIET_NANOS = Checks.VALIDATE_AFTER_NANOS;
     private static final int NUMBERS_SWEEPS = 30; // from one line of the pool's numbers to the next
 
@@ -116,7 +116,7 @@ final class Housekeeper implements JvmClock.Round {
         long unused = queue.expire(now);
     }
 
-    /** Checks four times a second whether leases come and go, and whether the machine has been asleep. */
+    /** Checks at most four times a second whether leases come and go, and whether the machine has been asleep. */
     private void watchLeases(long now) {
         if (isTicking && now - countedLeasesNanos < BEAT_NANOS) return;
         long leases = 0;
@@ -137,7 +137,7 @@ final class Housekeeper implements JvmClock.Round {
 
     @Override
     public long look(long now) {
-        // A later caller may rely on the deadline of an earlier one, and wakes nobody.
+        // A caller wakes the clock only if its deadline is the earliest of all, also of those that have left the line.
         return Math.min(queue.expire(now), lookAfter(now));
     }
 
@@ -191,6 +191,7 @@ final class Housekeeper implements JvmClock.Round {
         return Math.min(next, sweepNanos);
     }
 
+    /** When the next sweep is due: after a second, or after five in a pool that has been quiet for long. */
     static long nextSweep(long now, long busyNanos) {
         long every = now - busyNanos < LONG_QUIET_NANOS ? SWEEP_NANOS : SELDOM_NANOS;
         return JvmClock.next(now + every / 2, every); // at the same moment as all other pools
@@ -208,7 +209,7 @@ final class Housekeeper implements JvmClock.Round {
         return Math.min(next, now + TICK_NANOS); // a caller may be on its way into the line
     }
 
-    /** Looks after all connections, once a second. */
+    /** Looks after all connections, once a second or more seldom. */
     private void sweep(long now) {
         supply.adjust();
         sweepNanos = nextSweep(now, busyNanos);

@@ -1,6 +1,7 @@
 package dev.nanopool;
 
 import java.util.List;
+import java.util.Objects;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -16,7 +17,8 @@ final class Ledger {
 
     private long unwaited; // leases whose callers did not wait
     private long waited;
-    private @Nullable Histogram waits; // made at first use, as the other
+    // The first lease makes them when it begins, because its end must not need memory.
+    private @Nullable Histogram waits;
     private @Nullable Histogram uses;
     private int bucket; // of the last lease below LONG_NANOS that was timed exactly
     private long nanos;
@@ -68,11 +70,12 @@ final class Ledger {
 
     /** A lease begins; zero: its caller did not wait. */
     void lent(long waitNanos) {
+        if (uses == null) uses = new Histogram();
         if (waitNanos == 0) {
             unwaited++;
         } else {
+            if (waits == null) waits = new Histogram(); // THEN count, because this may fail
             waited++;
-            if (waits == null) waits = new Histogram();
             waits.record(waitNanos);
         }
     }
@@ -82,12 +85,12 @@ final class Ledger {
      * short ones after it.
      */
     void used(long forNanos, boolean isExact) {
-        if (uses == null) uses = new Histogram();
+        Histogram histogram = Objects.requireNonNull(uses, "a lease ends that has not begun");
         if (!isExact && forNanos < LONG_NANOS) {
-            uses.repeat(bucket, nanos);
+            histogram.repeat(bucket, nanos);
             return;
         }
-        int found = uses.record(Math.max(0, forNanos));
+        int found = histogram.record(Math.max(0, forNanos));
         if (forNanos >= LONG_NANOS) return;
         bucket = found;
         nanos = Math.max(0, forNanos);

@@ -22,9 +22,8 @@ final class PoolThreads {
     private final Events events;
     private final Alarm alarm;
     // A thread is registered before it starts. A virtual thread removes itself as its last act. A platform thread stays
-    // visible until it has terminated, so the housekeeper removes it, or the next thread that starts. Until then it
-    // keeps
-    // its buffers of 4 KB.
+    // visible until it has terminated, so the housekeeper removes it, or the next thread that starts. It keeps 4 KB of
+    // buffers until then.
     private final Map<Thread, Runnable> running = new ConcurrentHashMap<>(); // a virtual thread with its Task
 
     /** What a virtual thread runs, or a platform thread instead. The value is the first of them that begins. */

@@ -62,6 +62,15 @@ class JvmClockTest {
         }
     }
 
+    /** Its rounds are never due. */
+    private static final class Quiet extends Counting {
+        @Override
+        public long look(long nowNanos) {
+            long unused = super.look(nowNanos);
+            return Long.MAX_VALUE;
+        }
+    }
+
     private <R extends Round> R add(R round) {
         JvmClock.add(round);
         added.add(round);
@@ -138,13 +147,7 @@ class JvmClockTest {
     // A pool in which nothing is due costs nothing, however busy the others are.
     @Test
     void poolMustNotBeServedBeforeItIsDue() throws Exception {
-        Counting quiet = add(new Counting() {
-            @Override
-            public long look(long nowNanos) {
-                super.look(nowNanos);
-                return Long.MAX_VALUE;
-            }
-        });
+        Counting quiet = add(new Quiet());
         Counting busy = add(new Counting());
         Await.until("three beats", () -> busy.looks.get() >= 3 && quiet.looks.get() == 1);
         int kept = quiet.kept.get();
@@ -161,13 +164,7 @@ class JvmClockTest {
     // The machine was asleep, so every pool looks at once, also one in which nothing would be due for long.
     @Test
     void sleepOfTheMachineMustWakeAllPools() throws Exception {
-        Counting quiet = add(new Counting() {
-            @Override
-            public long look(long nowNanos) {
-                super.look(nowNanos);
-                return Long.MAX_VALUE;
-            }
-        });
+        Counting quiet = add(new Quiet());
         Counting busy = add(new Counting());
         Await.until("two beats", () -> quiet.looks.get() == 1 && busy.looks.get() >= 2);
         JvmClock.WALL.shiftWallClock(60_000);

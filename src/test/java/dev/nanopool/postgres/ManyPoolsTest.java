@@ -85,9 +85,7 @@ class ManyPoolsTest extends PoolTestBase {
         pools.forEach(Pool::resume);
     }
 
-    // A caller is served before its deadline. A later caller has a later deadline, and in between the pool is quiet for
-    // a
-    // random time.
+    // A caller is served before its deadline. After a random time a later caller comes, which is not served.
     @Test
     void deadlineMustBeKeptAfterOneThatWasNotNeeded() throws Exception {
         var latest = new AtomicLong();
