@@ -9,29 +9,48 @@ import dev.nanopool.queue.StackReserve;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.locks.ReentrantLock;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Says why a caller gets no connection. A caller that gets one does not come here. Thread-safe. Blocks only
- * while another caller reads the stacks.
+ * Says why a caller gets no connection. A caller that gets one does not come here. Thread-safe. Blocks only while another caller
+ * reads the stacks, and for a second at most.
  */
 final class Diagnosis {
     private static final int MOST_HOLDERS = 5; // in a message
     private static final long REUSED_NANOS = Duration.ofMillis(100).toNanos();
+    private static final long PATIENCE_NANOS = Duration.ofSeconds(1).toNanos(); // with another caller that reads
 
     private final PoolConfig config;
     private final Supply supply;
     private final Deadlocks deadlocks;
     private final Statistics statistics;
 
-    /** The latest stacks. They are expensive, so callers that give up at the same time share them, and wait for one reader. */
-    private volatile @Nullable Holders latest;
-
-    private final ReentrantLock reading = new ReentrantLock();
+    /** Stacks are expensive, so callers that give up at the same time share them, and wait for one reader. */
+    private volatile @Nullable Reading latest;
 
     /** @param text what a message says of them */
-    private record Holders(List<Holder> all, String text, long nanos) {}
+    private record Holders(List<Holder> all, String text) {}
+
+    /**
+     * One look at the stacks. Not a lock, because a virtual thread with a deep stack may fail to park: it would stay in the lock's
+     * queue when it has ended, and nobody after it would get the lock.
+     */
+    private static final class Reading extends FutureTask<Holders> {
+        private final long startNanos = Clock.nanoTime();
+
+        Reading(Callable<Holders> look) {
+            super(look);
+        }
+
+        boolean isOld() {
+            return Clock.nanoTime() - startNanos >= (isDone() ? REUSED_NANOS : PATIENCE_NANOS);
+        }
+    }
 
     Diagnosis(PoolConfig config, Supply supply, Deadlocks deadlocks, Statistics statistics) {
         this.config = config;
@@ -128,16 +147,18 @@ final class Diagnosis {
 
     /** All leases, and what their threads do, as it was up to 0.1 s ago. */
     private Holders recentHolders() {
-        Holders known = latest;
-        if (known != null && Clock.nanoTime() - known.nanos < REUSED_NANOS) return known;
-        reading.lock();
+        Reading reading = latest;
+        if (reading == null || reading.isOld())
+            latest = reading = new Reading(this::holdersNow); // two at once do no harm
+        reading.run(); // the first caller reads; for the others this does nothing
         try {
-            known = latest;
-            if (known == null || Clock.nanoTime() - known.nanos >= REUSED_NANOS) latest = known = holdersNow();
-            return known;
-        } finally {
-            reading.unlock();
+            return reading.get(PATIENCE_NANOS, TimeUnit.NANOSECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        } catch (ExecutionException | TimeoutException e) {
+            // its reader had neither stack nor memory, or cannot go on
         }
+        return holdersNow();
     }
 
     private Holders holdersNow() {
@@ -151,6 +172,6 @@ final class Diagnosis {
             text.append("; ").append(line(holder));
         }
         if (holders.size() > MOST_HOLDERS) text.append("; and so on: holders()");
-        return new Holders(holders, text.toString(), Clock.nanoTime());
+        return new Holders(holders, text.toString());
     }
 }

@@ -1,6 +1,7 @@
 package dev.nanopool.postgres;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.sun.management.OperatingSystemMXBean;
 import dev.nanopool.Pool;
@@ -11,12 +12,15 @@ import dev.nanopool.testkit.PoolTestBase;
 import java.lang.management.ManagementFactory;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
+import java.sql.SQLException;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -176,6 +180,69 @@ class WaitingTest extends PoolTestBase {
         }
         threads.join();
         return pool.stats().leasesGranted();
+    }
+
+    /** Its stack can be read, but not the first time. */
+    private static final class Holder extends Thread {
+        private final CountDownLatch isRead = new CountDownLatch(1);
+        private final CountDownLatch goOn = new CountDownLatch(1);
+
+        Holder(Runnable task) {
+            super(task);
+        }
+
+        @Override
+        public StackTraceElement[] getStackTrace() {
+            if (isRead.getCount() > 0) {
+                isRead.countDown();
+                try {
+                    goOn.await();
+                } catch (InterruptedException e) {
+                    throw new IllegalStateException(e);
+                }
+            }
+            return super.getStackTrace();
+        }
+    }
+
+    // A caller that gives up says what the holders do, and the others share its look at them. If it cannot go on, each
+    // of
+    // them looks by itself.
+    @Test
+    void callerThatCannotReadTheStacksMustNotHoldUpOthers() throws Exception {
+        Pool pool = open(config().size(1).acquireTimeout(Duration.ofMillis(1)));
+        var client = new AtomicReference<Connection>();
+        var end = new CountDownLatch(1);
+        var holder = new Holder(() -> {
+            try (Connection held = pool.client(Duration.ofSeconds(5))) {
+                client.set(held);
+                end.await();
+            } catch (SQLException | InterruptedException e) {
+                throw new IllegalStateException(e);
+            }
+        });
+        holder.start();
+        Await.until("it holds the connection", () -> client.get() != null);
+        try {
+            threads.start(() -> assertThatThrownBy(pool::client).isInstanceOf(PoolExhaustedException.class));
+            holder.isRead.await();
+            var refused = new AtomicInteger();
+            for (int i = 0; i < 10; i++) {
+                threads.start(() -> {
+                    assertThatThrownBy(pool::client)
+                            .isInstanceOfSatisfying(
+                                    PoolExhaustedException.class,
+                                    exception -> assertThat(exception.holders()).hasSize(1));
+                    refused.incrementAndGet();
+                });
+            }
+            Await.until("the others are refused", () -> refused.get() == 10);
+        } finally {
+            holder.goOn.countDown();
+            end.countDown();
+        }
+        holder.join();
+        threads.join();
     }
 
     // A waiting caller costs nothing, because it has no spin, no yield and no timer of its own.
