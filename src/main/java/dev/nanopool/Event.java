@@ -274,12 +274,8 @@ sealed interface Event {
      *
      * @param phases of one of the connections; null: none is open yet
      */
-    record Started(@Nullable Phases phases, String hosts, int open, int size, Duration took) implements Event {
-        @Override
-        public Level level() {
-            return Level.INFO;
-        }
-
+    record Started(Level level, @Nullable Phases phases, String hosts, int open, int size, Duration took)
+            implements Event {
         @Override
         public String line() {
             return "started in %d ms: %d of %d connections are open; %s"

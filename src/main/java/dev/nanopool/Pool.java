@@ -1,6 +1,7 @@
 package dev.nanopool;
 
 import dev.nanopool.sql.SqlText;
+import java.lang.System.Logger.Level;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
@@ -138,12 +139,11 @@ public final class Pool implements AutoCloseable {
             shutdown.started();
             if (config.jmx) register();
             Event.Started event = startedIn(Duration.ofNanos(Clock.nanoTime() - startNanos));
-            // Another thread, because the first line of a log costs a cold JVM a third of a second.
-            threads.start("log", () -> {
-                String lacks = DriverVersion.warning();
-                if (lacks != null) events.happened(new Event.OldDriver(lacks));
-                events.happened(event);
-            });
+            // Another thread, because the first line of a log costs a cold JVM a third of a second. A lazy pool hardly
+            // writes
+            // one, and thousands of them may start at once.
+            if (config.lazy) started(event);
+            else threads.start("log", () -> started(event));
             started = true;
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
@@ -153,12 +153,23 @@ public final class Pool implements AutoCloseable {
         }
     }
 
+    private void started(Event.Started event) {
+        String lacks = DriverVersion.warning();
+        if (lacks != null) events.happened(new Event.OldDriver(lacks));
+        events.happened(event);
+    }
+
     private Event.Started startedIn(Duration took) {
         Phases phases = null;
         for (PhysicalConnection connection : supply.connections())
             phases = connection.session().phases();
         return new Event.Started(
-                phases, String.join(", ", servers()), supply.connections().size(), supply.size(), took);
+                config.lazy ? Level.DEBUG : Level.INFO,
+                phases,
+                String.join(", ", servers()),
+                supply.connections().size(),
+                supply.size(),
+                took);
     }
 
     private void register() {

@@ -52,6 +52,17 @@ class LogLinesTest extends PoolTestBase {
         }
     }
 
+    // Thousands of lazy pools may start at once, and none has reached a server yet.
+    @Test
+    void lazyPoolMustStartQuietly() throws Exception {
+        try (Log log = Log.of(Level.INFO)) {
+            Pool pool = open(config().size(3).lazy(true));
+            pool.client().close();
+            assertThat(pool.close(Duration.ofSeconds(5))).isTrue();
+            assertThat(lines(log, pool)).singleElement().asString().startsWith("stopped in");
+        }
+    }
+
     @Test
     void stopMustTellHowManyLeasesWereCutOff() throws Exception {
         try (Log log = Log.of(Level.INFO)) {
