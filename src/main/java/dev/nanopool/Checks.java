@@ -120,14 +120,16 @@ final class Checks {
 
     private int seen(PhysicalConnection connection, Caller caller) {
         StackReserve.requireMuch(); // else a channel would stay locked
-        boolean mustBeAsked = caller == Caller.WAITS
-                && (clock.coarseNanos() - connection.idleNanos() > VALIDATE_AFTER_NANOS
-                        || suspicion.covers(connection));
+        boolean mustBeAsked = caller == Caller.WAITS && (isIdleForLong(connection) || suspicion.covers(connection));
         int known = mustBeAsked ? Fact.SUSPECT.bit() : 0;
         long now = Clock.nanoTime(); // THEN look
         int facts = known | connection.session().facts() | peeked(connection.session());
         if (facts == 0) connection.seenAlive(now);
         return facts;
+    }
+
+    private boolean isIdleForLong(PhysicalConnection connection) {
+        return clock.coarseNanos() - connection.idleNanos() > VALIDATE_AFTER_NANOS;
     }
 
     private static int peeked(Session session) {
@@ -153,6 +155,7 @@ final class Checks {
             Session session = connection.session();
             int seen = facts | session.facts();
             if (session.canPeek()) seen |= peeked(session);
+            if (isIdleForLong(connection)) session.rest();
             decide(connection, seen | standing(connection), null);
             decided = true;
         } finally {

@@ -4,6 +4,7 @@ import dev.nanopool.Fate.Fact;
 import dev.nanopool.driver.PeekableSocket;
 import dev.nanopool.driver.PeekableSocket.Peek;
 import dev.nanopool.driver.PoolSocketFactory;
+import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -130,6 +131,16 @@ final class Session {
 
     boolean canPeek() {
         return socket != null;
+    }
+
+    /** Gives back what the connection does not need as long as it is idle. Does not wait. */
+    void rest() {
+        if (socket == null) return;
+        try {
+            socket.rest();
+        } catch (IOException e) {
+            recordFailure(e, true);
+        }
     }
 
     /** When the server last said something. A socket of the user's own factory does not tell, so the end of a lease counts as that. */

@@ -123,7 +123,7 @@ final class SessionState {
 
     /** Remembers the reports. From now on every other report is a change. */
     private void rememberReports() {
-        reported = new HashMap<>(connection.getParameterStatuses());
+        reported = Map.copyOf(connection.getParameterStatuses()); // small, because each idle connection has one
         values = connection.getParameterStatuses().values().toArray(String[]::new);
         isTextUncertain = "off".equals(reported.get(STANDARD_STRINGS));
     }

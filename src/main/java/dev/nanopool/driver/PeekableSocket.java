@@ -43,11 +43,12 @@ public final class PeekableSocket extends Socket {
     private static final int BUFFERED_BYTES = 8192; // TLS reads a record's header and its rest
     private static final int PEEKED_BYTES = 256;
     private static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
+    static final LongSupplier UNBOUNDED = () -> Long.MAX_VALUE;
     private static final int ERROR_RESPONSE = 'E'; // what an idle session is told before the server ends it
     private static final int TLS_ALERT = 0x15; // the same below TLS; no message of the server begins with it
     private static final boolean SELECTOR_FREES_CARRIER = Runtime.version().feature() >= 25;
 
-    private final LongSupplier shareNanos; // how long connecting may take
+    private LongSupplier shareNanos; // how long connecting may take
     private volatile SocketChannel channel = SocketChannel.open(); // another one for each address that is tried
     private volatile Socket socket = channel.socket();
     private volatile boolean closed;
@@ -156,6 +157,18 @@ public final class PeekableSocket extends Socket {
     }
 
     /**
+     * Gives back what is needed only to wait and to peek: the selectors with their file descriptors, and the buffer. Whoever
+     * needs them next makes them again. Belongs to the thread that may read. Does not wait.
+     *
+     * @throws IOException if a selector cannot be closed
+     */
+    public void rest() throws IOException {
+        if (reading) return;
+        forgetSelectors();
+        if (!unread.hasRemaining()) unread = NOTHING;
+    }
+
+    /**
      * Returns whether the server has said why it ends the session.
      *
      * @return whether a read would answer that
@@ -179,10 +192,18 @@ public final class PeekableSocket extends Socket {
     /** For a thread that waits in the channel itself. A channel that belongs to a selector cannot block. */
     private void block() throws IOException {
         if (channel.isBlocking()) return;
+        forgetSelectors();
+        channel.configureBlocking(true);
+    }
+
+    private void forgetSelectors() throws IOException {
         closeSelectors();
         readable = null;
         writable = null;
-        channel.configureBlocking(true);
+    }
+
+    boolean holdsSelector() {
+        return readable != null || writable != null;
     }
 
     private Readiness readiness(int operation) throws IOException {
@@ -416,6 +437,7 @@ public final class PeekableSocket extends Socket {
                 long millis = TimeUnit.NANOSECONDS.toMillis(left) / (addresses.size() - i);
                 connectTo(addresses.get(i), Math.clamp(millis, 1, Integer.MAX_VALUE));
                 handshake.connected(System.nanoTime() - startNanos);
+                shareNanos = UNBOUNDED; // so that the attempt is forgotten
                 return;
             } catch (IOException e) {
                 if (failure == null) failure = e;
@@ -455,8 +477,7 @@ public final class PeekableSocket extends Socket {
     /** A channel that could not connect cannot be used again. */
     private void reopen() throws IOException {
         channel.close();
-        closeSelectors();
-        readable = null;
+        forgetSelectors();
         channel = SocketChannel.open(); // THEN look; a closing thread sets the flag, THEN closes the channel
         socket = channel.socket();
         if (closed) {

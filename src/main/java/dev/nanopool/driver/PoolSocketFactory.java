@@ -191,7 +191,7 @@ public final class PoolSocketFactory extends SocketFactory {
 
     @Override
     public Socket createSocket() throws IOException {
-        if (attempt == null || !ATTEMPTS.containsKey(attempt.key)) return new PeekableSocket(() -> Long.MAX_VALUE);
+        if (attempt == null || !ATTEMPTS.containsKey(attempt.key)) return new PeekableSocket(PeekableSocket.UNBOUNDED);
         var socket = new PeekableSocket(attempt::shareNanos);
         if (!attempt.made(socket)) {
             socket.close();

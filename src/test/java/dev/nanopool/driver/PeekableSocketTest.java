@@ -90,6 +90,46 @@ class PeekableSocketTest {
         }
     }
 
+    // A connection that is idle for long holds no selector and no buffer, and loses nothing.
+    @Test
+    void socketAtRestMustHoldNoSelectorAndLoseNothing() throws Exception {
+        var in = socket.getInputStream();
+        for (int round = 0; round < 3; round++) {
+            socket.getOutputStream().write('?');
+            assertThat(server.getInputStream().read()).isEqualTo('?');
+            server.getOutputStream().write("Answer".getBytes(StandardCharsets.US_ASCII));
+            assertThat(in.read()).isEqualTo('A'); // it may have waited in a selector
+            socket.rest();
+            assertThat(new String(in.readNBytes(5), StandardCharsets.US_ASCII)).isEqualTo("nswer");
+            assertThat(socket.peek()).isEqualTo(Peek.QUIET);
+            socket.rest();
+            assertThat(socket.holdsSelector()).isFalse();
+            assertThat(socket.peek()).isEqualTo(Peek.QUIET);
+            server.getOutputStream().write('A');
+            await(Peek.DATA);
+            socket.rest();
+            assertThat(in.read()).isEqualTo('A');
+        }
+    }
+
+    // A thread whose lease has ended may still read.
+    @Test
+    void restMustNotDisturbAReader() throws Exception {
+        var first = new AtomicReference<Object>();
+        Thread reader = Thread.ofPlatform().start(() -> {
+            try {
+                first.set(socket.getInputStream().read());
+            } catch (IOException e) {
+                first.set(e);
+            }
+        });
+        await(Peek.IN_USE);
+        socket.rest();
+        server.getOutputStream().write('A');
+        reader.join();
+        assertThat(first.get()).isEqualTo((int) 'A');
+    }
+
     @Test
     void endOfTheStreamMustLookGone() throws Exception {
         server.close();
