@@ -12,6 +12,7 @@ final class Health {
 
     private final Supply supply;
     private final Statistics statistics;
+    private final Alarm alarm;
     private final long patienceNanos; // a longer wait is a sign of a busy pool
     private final long windowNanos;
     private final AtomicReference<Window> window;
@@ -21,9 +22,10 @@ final class Health {
     /** Two samples, the later of which replaces the earlier one when it is old enough. So a short burst does not flap. */
     private record Window(Sample earlier, Sample later) {}
 
-    Health(PoolConfig config, Supply supply, Statistics statistics) {
+    Health(PoolConfig config, Supply supply, Statistics statistics, Alarm alarm) {
         this.supply = supply;
         this.statistics = statistics;
+        this.alarm = alarm;
         this.patienceNanos = config.acquireTimeout.toNanos() / 2;
         this.windowNanos = Math.max(LEAST_NANOS, patienceNanos);
         var first = new Sample(PoolStats.NOTHING, Clock.nanoTime());
@@ -31,6 +33,7 @@ final class Health {
     }
 
     PoolHealth now() {
+        alarm.ringIfQuiet(); // while somebody asks, the pool looks at its connections once a second
         if (supply.isClosed()) return of(Status.DOWN, "the pool is closed", null);
         if (supply.isSuspended()) return of(Status.DOWN, "the pool is suspended", null);
         OpenFailure failure = supply.lastFailure();

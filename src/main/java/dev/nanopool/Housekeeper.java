@@ -9,9 +9,9 @@ import java.util.function.IntUnaryOperator;
 
 /**
  * Does what the pool needs from time to time, on the JVM's clock. It answers callers whose deadline has passed, looks four times
- * a second for what threads have left undone, and inspects all connections once a second. In a quiet pool it only does the last,
- * and after a long time without a lease it does so every five seconds. It does no I/O that could block, and waits for no lock
- * that a lease may hold.
+ * a second for what threads have left undone, and inspects all connections once a second. In a quiet pool it only does the last.
+ * After a long time without a lease it does so twice a minute, and when something is due. It does no I/O that could block, and
+ * waits for no lock that a lease may hold.
  */
 final class Housekeeper implements JvmClock.Round {
     // How often the housekeeper sets the coarse clock while leases come and go.
@@ -20,7 +20,7 @@ final class Housekeeper implements JvmClock.Round {
     private static final Duration ENDING = Duration.ofSeconds(2);
     private static final long BEAT_NANOS = Duration.ofMillis(250).toNanos(); // while something happens
     private static final long SWEEP_NANOS = Duration.ofSeconds(1).toNanos();
-    private static final long SELDOM_NANOS = Duration.ofSeconds(5).toNanos();
+    private static final long SELDOM_NANOS = Duration.ofSeconds(30).toNanos();
     // After so long a time the pool asks each connection before it lends it to a caller that can wait.
     private static final long LONG_QUIET_NANOS = Checks.VALIDATE_AFTER_NANOS;
     private static final int NUMBERS_SWEEPS = 30; // from one line of the pool's numbers to the next
@@ -86,7 +86,7 @@ final class Housekeeper implements JvmClock.Round {
     void start() {
         busyNanos = Clock.nanoTime();
         countedNanos = busyNanos;
-        sweepNanos = nextSweep(busyNanos, busyNanos);
+        sweepNanos = nextSweep(busyNanos, busyNanos, busyNanos);
         JvmClock.add(this);
     }
 
@@ -144,11 +144,11 @@ final class Housekeeper implements JvmClock.Round {
     private long lookAfter(long now) {
         if (!isQuiet()) {
             busyNanos = now;
-            sweepNanos = Math.min(sweepNanos, nextSweep(now, busyNanos)); // which may have been seldom
+            sweepNanos = Math.min(sweepNanos, nextSweep(now, now, now)); // which may have been seldom
         } else if (supply.isEmpty()) {
             countedNanos = now;
             unneeded = Integer.MAX_VALUE; // the next connections are counted from their beginning
-            sweepNanos = nextSweep(now, busyNanos);
+            sweepNanos = nextSweep(now, busyNanos, Long.MAX_VALUE);
             return sweepNanos;
         } else if (now < sweepNanos) {
             return sweepNanos;
@@ -191,10 +191,30 @@ final class Housekeeper implements JvmClock.Round {
         return Math.min(next, sweepNanos);
     }
 
-    /** When the next sweep is due: after a second, or after five in a pool that has been quiet for long. */
-    static long nextSweep(long now, long busyNanos) {
-        long every = now - busyNanos < LONG_QUIET_NANOS ? SWEEP_NANOS : SELDOM_NANOS;
-        return JvmClock.next(now + every / 2, every); // at the same moment as all other pools
+    /**
+     * When the next sweep is due: after a second; in a pool that has been quiet for long, when something is due, or after half a
+     * minute.
+     */
+    static long nextSweep(long now, long busyNanos, long dueNanos) {
+        boolean isSeldom = now - busyNanos >= LONG_QUIET_NANOS;
+        long latest = isSeldom ? Math.min(now + SELDOM_NANOS, dueNanos) : now;
+        long earliest = now + SWEEP_NANOS / 2;
+        return JvmClock.next(Math.max(earliest, latest) - 1, SWEEP_NANOS); // when all other pools sweep, too
+    }
+
+    /** When the pool has to ask, to replace or to close an idle connection. */
+    private long dueNanos() {
+        boolean mayShrink = supply.connections().size() > config.minIdle;
+        long due = mayShrink ? countedNanos + config.idleTimeout.toNanos() : Long.MAX_VALUE;
+        for (PhysicalConnection connection : supply.connections()) {
+            due = Math.min(due, Math.min(connection.expiresNanos(), askedAgainNanos(connection)));
+        }
+        return due;
+    }
+
+    private long askedAgainNanos(PhysicalConnection connection) {
+        if (config.keepalive.isZero()) return Long.MAX_VALUE;
+        return Math.max(connection.idleNanos(), connection.answeredNanos()) + config.keepalive.toNanos();
     }
 
     /** Refuses callers if the database has been down for too long. Answers when to check again. */
@@ -212,7 +232,7 @@ final class Housekeeper implements JvmClock.Round {
     /** Looks after all connections, once a second or more seldom. */
     private void sweep(long now) {
         supply.adjust();
-        sweepNanos = nextSweep(now, busyNanos);
+        sweepNanos = nextSweep(now, now, now); // if what follows fails
         supply.readmit();
         supply.probe();
         deadlocks.inspect();
@@ -222,10 +242,12 @@ final class Housekeeper implements JvmClock.Round {
             threads.start("statistics", this::reportNumbers);
         }
         for (PhysicalConnection connection : supply.connections()) {
+            if (connection.lease() != null) busyNanos = now; // it may be a leak
             leaks.inspect(connection, now);
             JvmClock.breathe();
         }
         inspectIdle(now, idle -> surplus(idle, now));
+        sweepNanos = nextSweep(now, busyNanos, dueNanos());
     }
 
     private void reportNumbers() {
@@ -257,9 +279,7 @@ final class Housekeeper implements JvmClock.Round {
     }
 
     private void inspect(PhysicalConnection connection, long now, int facts) {
-        long asked = Math.max(connection.idleNanos(), connection.answeredNanos());
-        boolean isAskedAgain = !config.keepalive.isZero() && now - asked >= config.keepalive.toNanos();
-        checks.inspectIdle(connection, isAskedAgain ? facts | Fact.SUSPECT.bit() : facts);
+        checks.inspectIdle(connection, now >= askedAgainNanos(connection) ? facts | Fact.SUSPECT.bit() : facts);
     }
 
     /**

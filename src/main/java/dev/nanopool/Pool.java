@@ -58,7 +58,7 @@ public final class Pool implements AutoCloseable {
         this.counters = events.counters();
         this.supply = new Supply(config, connector, events, clock, threads, alarm, suspicion, outage);
         this.statistics = new Statistics(config.name, supply, counters);
-        this.health = new Health(config, supply, statistics);
+        this.health = new Health(config, supply, statistics, alarm);
         Supplier<PoolStats> numbers = statistics::snapshot;
         Recorder.watch(numbers);
         closing.onClose(() -> Recorder.forget(numbers));
@@ -361,7 +361,8 @@ public final class Pool implements AutoCloseable {
     /**
      * Tells how the pool is, for a health page. Leases nothing and asks the server nothing, so that it does not block: the
      * database is down if the pool's own attempts to connect say so. Whether callers wait for too long is judged by the last
-     * seconds, {@code acquireTimeout} at most.
+     * seconds, {@code acquireTimeout} at most. A pool that has been quiet for half a minute looks at its connections twice a
+     * minute. A call of this method makes it look once a second for the next half minute.
      *
      * @return the health
      */

@@ -7,6 +7,7 @@ import dev.nanopool.Pool;
 import dev.nanopool.PoolConfig;
 import dev.nanopool.PoolExhaustedException;
 import dev.nanopool.PoolExhaustedException.Verdict;
+import dev.nanopool.PoolHealth;
 import dev.nanopool.TestAccess;
 import dev.nanopool.testkit.Await;
 import dev.nanopool.testkit.FaultProxy;
@@ -133,5 +134,24 @@ class QuietPoolTest extends PoolTestBase {
             age.accept(QUIET);
         }
         assertThat(pool.stats().rejected()).isZero();
+    }
+
+    // A pool that has been quiet for half a minute looks at its connections twice a minute, or once a second if
+    // somebody
+    // asks how it is.
+    @Test
+    void poolWhoseHealthIsAskedForMustLookOnceASecond() throws Exception {
+        Pool pool = open(1);
+        Await.pause(Duration.ofSeconds(32)); // its first seldom look was one or two seconds ago
+        try (Connection direct = TestServer.direct()) {
+            TestServer.query(
+                    direct,
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '"
+                            + pool.stats().name() + "'");
+        }
+        assertThat(pool.health().status()).as("not yet known").isEqualTo(PoolHealth.Status.UP);
+        long start = System.nanoTime();
+        Await.until("the connection is replaced", () -> pool.stats().opened() == 2);
+        assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(10));
     }
 }
