@@ -24,6 +24,7 @@ import java.util.Random;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.LongAdder;
 import javax.management.JMException;
 import javax.management.ObjectName;
@@ -96,13 +97,13 @@ public final class Tenants {
     }
 
     private static void measure(String name, int pools, Body open, Body close) throws Exception {
-        say("before %s: %.2f %% of a core", name, load(10));
         int threads = Thread.getAllStackTraces().size();
         long startNanos = System.nanoTime();
         open.run();
         say("%s: %,d pools made in %,d ms", name, pools, (System.nanoTime() - startNanos) / 1_000_000);
         close.run(); // and once more, because what the first pools load belongs to none of them
         long heap = alive();
+        say("without %s: %.2f %% of a core", name, load(30)); // what the JVM itself does, as it is now
         open.run();
         say(
                 "%s: %.2f %% of a core",
@@ -223,6 +224,8 @@ public final class Tenants {
         Budget budget = Budget.of(40);
         Queue<Long> waits = new ConcurrentLinkedQueue<>();
         var refused = new LongAdder();
+        var granted = new AtomicLong(); // to callers of all tenants
+        Queue<Long> served = new ConcurrentLinkedQueue<>(); // how many others were while a caller waited
         try (EmbeddedServer server = EmbeddedServer.start();
                 FaultProxy proxy = new FaultProxy(server.url());
                 Connection direct = server.direct()) {
@@ -245,10 +248,13 @@ public final class Tenants {
                     while (System.nanoTime() < end) {
                         int tenant = random.nextBoolean() ? random.nextInt(5) : random.nextInt(tenants);
                         long startNanos = System.nanoTime();
+                        long before = granted.get();
                         try (Connection client = pools.get(tenant).client();
                                 Statement statement = client.createStatement()) {
                             boolean isCounted = tenant != 50 && startNanos >= warmNanos;
+                            long others = granted.getAndIncrement() - before;
                             if (isCounted) waits.add(System.nanoTime() - startNanos);
+                            if (isCounted) served.add(others);
                             statement.execute("SELECT pg_sleep(0.005)");
                         } catch (SQLException e) {
                             if (tenant == 50) continue;
@@ -273,6 +279,10 @@ public final class Tenants {
             for (Thread caller : callers) caller.join();
             proxy.heal();
             print("waits at the other tenants", waits);
+            long[] sorted = served.stream().mapToLong(others -> others).sorted().toArray();
+            say(
+                    "callers served meanwhile, of 200 that come again and again: median %d, p99 %d, at most %d",
+                    sorted[sorted.length / 2], sorted[sorted.length * 99 / 100], sorted[sorted.length - 1]);
             say("sessions at most: %d; refused at other tenants: %d; logins: %d", most, refused.sum(), logins(pools));
             pools.forEach(Pool::close);
         }
