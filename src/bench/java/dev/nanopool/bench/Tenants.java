@@ -103,11 +103,11 @@ public final class Tenants {
         say("%s: %,d pools made in %,d ms", name, pools, (System.nanoTime() - startNanos) / 1_000_000);
         close.run(); // and once more, because what the first pools load belongs to none of them
         long heap = alive();
-        say("without %s: %.2f %% of a core", name, load(30)); // what the JVM itself does, as it is now
+        say("without %s: %.2f %% of a core", name, load(10)); // what the JVM itself does, as it is now
         open.run();
         say(
                 "%s: %.2f %% of a core",
-                name, load(60)); // the compiler has ended its work, and the pools are quiet for long
+                name, load(45)); // the compiler has ended its work, and the pools are quiet for long
         say("%s: %.1f KB of heap each", name, (alive() - heap) / 1_024.0 / pools);
         say("%s: %d threads more", name, Thread.getAllStackTraces().size() - threads);
         startNanos = System.nanoTime();
