@@ -10,8 +10,8 @@ import java.util.function.IntUnaryOperator;
 /**
  * Does what the pool needs from time to time, on the JVM's clock. It answers callers whose deadline has passed, looks four times
  * a second for what threads have left undone, and inspects all connections once a second. In a quiet pool it only does the last.
- * After a long time without a lease it does so twice a minute, and when something is due. It does no I/O that could block, and
- * waits for no lock that a lease may hold.
+ * After a long time without a lease, or without a connection, it does so twice a minute, and when something is due. It does no
+ * I/O that could block, and waits for no lock that a lease may hold.
  */
 final class Housekeeper implements JvmClock.Round {
     // How often the housekeeper sets the coarse clock while leases come and go.
@@ -148,7 +148,7 @@ final class Housekeeper implements JvmClock.Round {
         } else if (supply.isEmpty()) {
             countedNanos = now;
             unneeded = Integer.MAX_VALUE; // the next connections are counted from their beginning
-            sweepNanos = nextSweep(now, busyNanos, Long.MAX_VALUE);
+            sweepNanos = nextSweep(now, now - LONG_QUIET_NANOS, Long.MAX_VALUE); // seldom from the beginning
             return sweepNanos;
         } else if (now < sweepNanos) {
             return sweepNanos;
