@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
+import java.net.BindException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
@@ -24,6 +25,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ThreadFactory;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
@@ -47,6 +49,9 @@ public final class FaultProxy implements AutoCloseable {
     private static final Pattern ESTABLISHED =
             Pattern.compile(": \\p{XDigit}+:(\\p{XDigit}+) \\p{XDigit}+:(\\p{XDigit}+) 01 ");
     private static final Rule NO_RULE = new Rule(message -> false, Fault.SILENT);
+
+    private static final AtomicInteger PORTS = new AtomicInteger(
+            ThreadLocalRandom.current().nextInt(11_000, 28_000)); // below those that systems give away
 
     private final URI target;
     private final Set<Link> links = ConcurrentHashMap.newKeySet();
@@ -143,8 +148,20 @@ public final class FaultProxy implements AutoCloseable {
     public FaultProxy(String url, ThreadFactory threads) throws IOException {
         this.threads = threads;
         target = URI.create(url);
-        server = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
+        server = listening();
         acceptor = accept(server);
+    }
+
+    /** On a port that the system gives to nobody, because a test of another JVM must not get it while this proxy refuses. */
+    private static ServerSocket listening() throws IOException {
+        for (int attempt = 0; attempt < 100; attempt++) {
+            try {
+                return new ServerSocket(PORTS.getAndIncrement(), 50, InetAddress.getLoopbackAddress());
+            } catch (BindException e) {
+                // another program has it
+            }
+        }
+        throw new IOException("100 ports are in use");
     }
 
     /** The server's URL, by way of this proxy. */
