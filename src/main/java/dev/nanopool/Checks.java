@@ -153,10 +153,9 @@ final class Checks {
         boolean decided = false;
         try {
             Session session = connection.session();
-            int seen = facts | session.facts();
-            if (session.canPeek()) seen |= peeked(session);
-            if (isIdleForLong(connection)) session.rest();
-            decide(connection, seen | standing(connection), null);
+            int seen = session.canPeek() ? facts | peeked(session) : facts;
+            if (isIdleForLong(connection)) session.rest(); // THEN read the facts, because it may fail
+            decide(connection, seen | session.facts() | standing(connection), null);
             decided = true;
         } finally {
             if (!decided) connection.abandoned = true;

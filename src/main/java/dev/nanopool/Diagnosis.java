@@ -37,8 +37,8 @@ final class Diagnosis {
     private record Holders(List<Holder> all, String text) {}
 
     /**
-     * One look at the stacks. Not a lock, because a virtual thread with a deep stack may fail to park: it would stay in the lock's
-     * queue when it has ended, and nobody after it would get the lock.
+     * One look at the stacks. The callers share no lock, because a virtual thread with a deep stack may fail to park. It would
+     * stay in the lock's queue after its end, and no later caller would get the lock.
      */
     private static final class Reading extends FutureTask<Holders> {
         private final long startNanos = Clock.nanoTime();
@@ -148,8 +148,10 @@ final class Diagnosis {
     /** All leases, and what their threads do, as it was up to 0.1 s ago. */
     private Holders recentHolders() {
         Reading reading = latest;
-        if (reading == null || reading.isOld())
-            latest = reading = new Reading(this::holdersNow); // two at once do no harm
+        if (reading == null || reading.isOld()) {
+            reading = new Reading(this::holdersNow);
+            latest = reading; // two at the same time do no harm
+        }
         reading.run(); // the first caller reads; for the others this does nothing
         try {
             return reading.get(PATIENCE_NANOS, TimeUnit.NANOSECONDS);

@@ -33,7 +33,7 @@ final class Health {
     }
 
     PoolHealth now() {
-        alarm.ringIfQuiet(); // while somebody asks, the pool looks at its connections once a second
+        alarm.ringIfQuiet(); // so that the pool looks at its connections once a second from now on
         if (supply.isClosed()) return of(Status.DOWN, "the pool is closed", null);
         if (supply.isSuspended()) return of(Status.DOWN, "the pool is suspended", null);
         OpenFailure failure = supply.lastFailure();

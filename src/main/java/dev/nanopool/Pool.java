@@ -139,9 +139,8 @@ public final class Pool implements AutoCloseable {
             shutdown.started();
             if (config.jmx) register();
             Event.Started event = startedIn(Duration.ofNanos(Clock.nanoTime() - startNanos));
-            // Another thread, because the first line of a log costs a cold JVM a third of a second. A lazy pool hardly
-            // writes
-            // one, and thousands of them may start at once.
+            // The first line of a log costs a cold JVM a third of a second, so another thread writes it. Thousands
+            // of lazy pools may start at once, and the log seldom takes their lines.
             if (config.lazy) started(event);
             else threads.start("log", () -> started(event));
             started = true;

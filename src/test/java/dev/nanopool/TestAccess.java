@@ -24,7 +24,17 @@ public final class TestAccess {
     private static final VarHandle SOCKET = field(Session.class, "socket", PeekableSocket.class);
     private static final VarHandle HEARD_NANOS = field(PeekableSocket.class, "heardNanos", long.class);
 
+    private static final List<VarHandle> SELECTORS = List.of(selector("readable"), selector("writable"));
+
     private TestAccess() {}
+
+    private static VarHandle selector(String name) {
+        try {
+            return field(PeekableSocket.class, name, Class.forName("dev.nanopool.driver.Readiness"));
+        } catch (ClassNotFoundException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
 
     private static VarHandle field(Class<?> owner, String name, Class<?> type) {
         try {
@@ -62,6 +72,16 @@ public final class TestAccess {
             for (VarHandle field : TIMES) age(field, connection, time);
             age(HEARD_NANOS, SOCKET.getVolatile(connection.session()), time);
         };
+    }
+
+    /** Whether the connection of that client holds a selector, also once the client is closed. */
+    public static BooleanSupplier holdingSelector(Connection client) throws SQLException {
+        Session session = ((ClientConnection) client).connection().session();
+        return () -> holdsSelector((PeekableSocket) SOCKET.getVolatile(session));
+    }
+
+    public static boolean holdsSelector(PeekableSocket socket) {
+        return SELECTORS.stream().anyMatch(selector -> selector.getVolatile(socket) != null);
     }
 
     /** Makes the connection of that client look as if the server had said something just now. */

@@ -157,8 +157,8 @@ public final class PeekableSocket extends Socket {
     }
 
     /**
-     * Gives back what is needed only to wait and to peek: the selectors with their file descriptors, and the buffer. Whoever
-     * needs them next makes them again. Belongs to the thread that may read. Does not wait.
+     * Closes the selectors, which hold file descriptors, and drops the empty buffer. The next wait or peek makes them again. Does
+     * nothing while a thread reads. Belongs to the thread that may read. Does not wait.
      *
      * @throws IOException if a selector cannot be closed
      */
@@ -200,10 +200,6 @@ public final class PeekableSocket extends Socket {
         closeSelectors();
         readable = null;
         writable = null;
-    }
-
-    boolean holdsSelector() {
-        return readable != null || writable != null;
     }
 
     private Readiness readiness(int operation) throws IOException {

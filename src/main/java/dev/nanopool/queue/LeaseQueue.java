@@ -138,7 +138,7 @@ public final class LeaseQueue<T> {
         return waiters.refuse(reason, thread);
     }
 
-    /** Answers waiters whose deadline has passed, and says when to look again. Called every few seconds, too. */
+    /** Answers waiters whose deadline has passed, and says when to look again. Called twice a minute at least. */
     public long expire(long nowNanos) {
         if (unfinished.isAny) {
             unfinished.finish(this::leave);

@@ -3,6 +3,7 @@ package dev.nanopool.driver;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.nanopool.TestAccess;
 import dev.nanopool.driver.PeekableSocket.Peek;
 import dev.nanopool.testkit.Await;
 import java.io.EOFException;
@@ -103,7 +104,7 @@ class PeekableSocketTest {
             assertThat(new String(in.readNBytes(5), StandardCharsets.US_ASCII)).isEqualTo("nswer");
             assertThat(socket.peek()).isEqualTo(Peek.QUIET);
             socket.rest();
-            assertThat(socket.holdsSelector()).isFalse();
+            assertThat(TestAccess.holdsSelector(socket)).isFalse();
             assertThat(socket.peek()).isEqualTo(Peek.QUIET);
             server.getOutputStream().write('A');
             await(Peek.DATA);

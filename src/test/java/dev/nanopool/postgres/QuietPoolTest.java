@@ -18,6 +18,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -136,9 +137,8 @@ class QuietPoolTest extends PoolTestBase {
         assertThat(pool.stats().rejected()).isZero();
     }
 
-    // A pool that has been quiet for half a minute looks at its connections twice a minute, or once a second if
-    // somebody
-    // asks how it is.
+    // A pool that has been quiet for half a minute looks at its connections twice a minute. It looks once a second if a
+    // caller asks for its health.
     @Test
     void poolWhoseHealthIsAskedForMustLookOnceASecond() throws Exception {
         Pool pool = open(1);
@@ -153,5 +153,41 @@ class QuietPoolTest extends PoolTestBase {
         long start = System.nanoTime();
         Await.until("the connection is replaced", () -> pool.stats().opened() == 2);
         assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(10));
+    }
+
+    // What is due between two seldom looks, the second of which comes after a minute, is done at its time.
+    @Test
+    void longQuietPoolMustDoWhatIsDue() throws Exception {
+        long start = System.nanoTime();
+        Pool asking = open(config().size(1).keepalive(Duration.ofSeconds(36)));
+        Pool replacing = open(config().size(1).maxLifetime(Duration.ofSeconds(44))); // after 33 to 44 s
+        try (Connection direct = TestServer.direct()) {
+            String asked = "SELECT coalesce(query_start::text, '') FROM pg_stat_activity WHERE application_name = '"
+                    + asking.stats().name() + "'";
+            String before = TestServer.query(direct, asked);
+            Await.until("it is asked", () -> !TestServer.query(direct, asked).equals(before));
+            Await.until("it is replaced", () -> replacing.stats().opened() == 2);
+        }
+        assertThat(Duration.ofNanos(System.nanoTime() - start))
+                .isBetween(Duration.ofSeconds(33), Duration.ofSeconds(55));
+        assertThat(asking.stats().opened()).isEqualTo(1);
+    }
+
+    // A connection that no caller has used for half a minute holds no selector, and works as before.
+    @Test
+    void connectionThatIsIdleForLongMustHoldNoSelector() throws Exception {
+        Pool pool = open(1);
+        for (int round = 0; round < 3; round++) {
+            Connection client = pool.client();
+            BooleanSupplier holds = TestAccess.holdingSelector(client);
+            Consumer<Duration> age = TestAccess.aging(client);
+            assertThat(TestServer.query(client, "SELECT 1")).isEqualTo("1");
+            assertThat(holds.getAsBoolean()).as("it has waited for the answer").isTrue();
+            client.close();
+            awaitBalance(pool);
+            age.accept(QUIET);
+            Await.until("it holds no selector", () -> !holds.getAsBoolean());
+        }
+        assertThat(pool.stats().opened()).isEqualTo(1);
     }
 }

@@ -206,8 +206,7 @@ class WaitingTest extends PoolTestBase {
     }
 
     // A caller that gives up says what the holders do, and the others share its look at them. If it cannot go on, each
-    // of
-    // them looks by itself.
+    // other caller looks by itself.
     @Test
     void callerThatCannotReadTheStacksMustNotHoldUpOthers() throws Exception {
         Pool pool = open(config().size(1).acquireTimeout(Duration.ofMillis(1)));
