@@ -1,8 +1,8 @@
 package dev.nanopool;
 
+import dev.nanopool.OpenFailures.OpenFailure;
 import dev.nanopool.PoolExhaustedException.Holder;
 import dev.nanopool.PoolExhaustedException.Verdict;
-import dev.nanopool.Supply.OpenFailure;
 import dev.nanopool.queue.RefusedException;
 import dev.nanopool.queue.RefusedException.Reason;
 import dev.nanopool.queue.StackReserve;
@@ -69,7 +69,8 @@ final class Diagnosis {
         boolean isDown = refused.reason() == Reason.DATABASE_DOWN;
         Outage outage = supply.outage();
         long outageNanos = isDown ? outage.nanosFor(startNanos) : outage.nanos();
-        OpenFailure failure = isDown ? supply.latestFailure() : supply.lastFailure();
+        OpenFailures failures = supply.openFailures();
+        OpenFailure failure = isDown ? failures.latest() : failures.last();
         // Without formatted(), which is slow, because thousands may be refused at the same time.
         StringBuilder message = new StringBuilder(config.name + ": no connection within " + waitedNanos / 1_000_000
                 + " ms (timeout " + timeoutNanos / 1_000_000 + " ms)");
@@ -121,7 +122,7 @@ final class Diagnosis {
         if (reason == Reason.DEADLOCK || deadlocks.isPartOfOne()) return Verdict.DEADLOCK;
         // No lease holds a connection, and yet there is none, because the server answers neither callers nor the pool.
         // A caller that is refused at once has not waited for the server's answer.
-        boolean hasWaited = reason != Reason.QUEUE_FULL || supply.lastFailure() != null;
+        boolean hasWaited = reason != Reason.QUEUE_FULL || supply.openFailures().last() != null;
         if (holders.isEmpty() && hasWaited && statistics.isPoolAtWork()) return Verdict.DATABASE_DOWN;
         for (PhysicalConnection connection : supply.connections()) {
             Lease lease = connection.lease();

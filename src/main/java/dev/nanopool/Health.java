@@ -1,7 +1,7 @@
 package dev.nanopool;
 
+import dev.nanopool.OpenFailures.OpenFailure;
 import dev.nanopool.PoolHealth.Status;
-import dev.nanopool.Supply.OpenFailure;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
@@ -36,7 +36,7 @@ final class Health {
         alarm.ringIfQuiet(); // so that the pool looks at its connections once a second from now on
         if (supply.isClosed()) return of(Status.DOWN, "the pool is closed", null);
         if (supply.isSuspended()) return of(Status.DOWN, "the pool is suspended", null);
-        OpenFailure failure = supply.lastFailure();
+        OpenFailure failure = supply.openFailures().last();
         int open = supply.connections().size();
         int size = supply.size();
         if (failure != null) {

@@ -48,6 +48,7 @@ final class Supply {
     private final Alarm alarm;
     private final Suspicion suspicion;
     private final Outage outage;
+    private final OpenFailures openFailures;
     private final SharedSessions shared;
     private final Ledger.Book book = new Ledger.Book();
     private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
@@ -64,11 +65,6 @@ final class Supply {
     private final AtomicLong backOffsEnded = new AtomicLong(); // how often all pauses were ended
     private final CountDownLatch closed = new CountDownLatch(1); // open until no permit is left and no socket is open
     private volatile @Nullable Lender<PhysicalConnection> lender; // written before the first connection is opened
-    private volatile @Nullable OpenFailure lastFailure; // null after an attempt has succeeded
-    private volatile @Nullable OpenFailure latestFailure; // the same, but it stays
-
-    /** A failed attempt to open a connection. */
-    record OpenFailure(Throwable cause, long nanos) {}
 
     Supply(
             PoolConfig config,
@@ -87,6 +83,7 @@ final class Supply {
         this.alarm = alarm;
         this.suspicion = suspicion;
         this.outage = outage;
+        this.openFailures = new OpenFailures(outage);
         this.shared = new SharedSessions(events);
         this.connects = new Semaphore(config.connectParallelism);
         this.capacity = new Capacity(config.size);
@@ -287,16 +284,8 @@ final class Supply {
         return capacity.isClosed();
     }
 
-    /** The last attempt, if it failed. Null while the database accepts connections. */
-    @Nullable
-    OpenFailure lastFailure() {
-        return lastFailure;
-    }
-
-    /** The latest attempt that failed. Another attempt may have succeeded since then. */
-    @Nullable
-    OpenFailure latestFailure() {
-        return latestFailure;
+    OpenFailures openFailures() {
+        return openFailures;
     }
 
     // The start
@@ -567,7 +556,7 @@ final class Supply {
      * The pool never replaces it while the database accepts no connection, because an old connection is better than none.
      */
     private boolean isExpired(PhysicalConnection connection) {
-        return lastFailure == null
+        return openFailures.last() == null
                 && (queue.pending() == 0
                         || connection.openedNanos() + config.maxLifetime.toNanos() <= clock.coarseNanos());
     }
@@ -844,7 +833,7 @@ final class Supply {
         if (idle != null) requeueOrAbandon(idle);
         if (permitsInHand() > 0 || capacity.isWithholding()) return;
         outage.forget();
-        lastFailure = null;
+        openFailures.forget();
     }
 
     /** @param before how often pauses had ended at the last check of the calling thread */
@@ -884,13 +873,9 @@ final class Supply {
     }
 
     private void openFailed(Throwable failure, Permit permit, long startNanos) {
-        OpenFailure before = lastFailure;
-        var latest = new OpenFailure(failure, Clock.nanoTime());
-        latestFailure = latest;
-        if (!outage.hasSucceededSince(startNanos)) lastFailure = latest;
+        boolean isNews = openFailures.failed(failure, startNanos);
         boolean isFull = Failures.isState(failure, Failures.TOO_MANY_CONNECTIONS);
         boolean mayPass = Failures.mayPass(failure);
-        boolean isNews = !mayPass && (before == null || Failures.mayPass(before.cause)); // an outage has its own line
         events.happened(new Event.OpenFailed(failure, isNews));
         if (isFull && withhold(permit)) return;
         if (mayPass) outage.begin(failure, startNanos);
@@ -953,9 +938,8 @@ final class Supply {
     private void admit(PhysicalConnection connection, Permit permit) {
         boolean admitted = false;
         try {
-            boolean isAfterFailure = lastFailure != null;
-            lastFailure = null;
-            isAfterFailure &= !outage.end(); // the end of an outage has its own line in the log
+            boolean endsOutage = outage.end(); // THEN forget, so that an attempt which fails just now sees the success
+            boolean isAfterFailure = openFailures.forget() && !endsOutage; // whose end has its own line in the log
             Session session = connection.session();
             events.happened(
                     new Event.Opened(session.backendPid(), connection.openingTook(), session.phases(), isAfterFailure));
