@@ -1,86 +1,97 @@
 package dev.nanopool;
 
 import java.time.Duration;
+import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.concurrent.atomic.LongAdder;
 import org.jspecify.annotations.Nullable;
 
 /** The pool's counters and histograms, which {@link PoolStats} reads. Thread-safe. */
 final class Counters implements Event.Sink {
-    private final LongAdder opened = new LongAdder();
-    private final LongAdder closed = new LongAdder();
-    private final LongAdder lost = new LongAdder();
-    private final LongAdder cancelled = new LongAdder();
-    private final LongAdder leaked = new LongAdder();
-    private final LongAdder timeouts = new LongAdder();
-    private final LongAdder rejected = new LongAdder();
-    private final LongAdder leftOpen = new LongAdder();
-    private final LongAdder bugs = new LongAdder();
-    private final AtomicReference<@Nullable Histogram> connects =
-            new AtomicReference<>(); // made at first use, as the other
-    private final AtomicReference<@Nullable Histogram> resets = new AtomicReference<>();
+    private static final int OPENED = 0;
+    private static final int CLOSED = 1;
+    private static final int LOST = 2;
+    private static final int CANCELLED = 3;
+    private static final int LEAKED = 4;
+    private static final int TIMEOUTS = 5;
+    private static final int REJECTED = 6;
+    private static final int LEFT_OPEN = 7;
+    private static final int BUGS = 8;
+
+    private final AtomicLongArray counts = new AtomicLongArray(BUGS + 1); // small, because pools may be many
+    private final AtomicReference<@Nullable SharedHistogram> connects = new AtomicReference<>(); // made at first use
+    private final AtomicReference<@Nullable SharedHistogram> resets = new AtomicReference<>();
 
     @Override
     public void accept(Event event) {
         switch (event) {
             case Event.Opened open -> {
                 record(connects, open.took());
-                opened.increment();
+                count(OPENED);
             }
-            case Event.Closed unused -> closed.increment();
-            case Event.Lost unused -> lost.increment();
-            case Event.Cancelled unused -> cancelled.increment();
-            case Event.Leaked leak -> leaked.add(leak.isKnown() ? 0 : 1);
-            case Event.Exhausted refused -> (refused.isTimeout() ? timeouts : rejected).increment();
-            case Event.RefusedClosed unused -> rejected.increment();
+            case Event.Closed unused -> count(CLOSED);
+            case Event.Lost unused -> count(LOST);
+            case Event.Cancelled unused -> count(CANCELLED);
+            case Event.Leaked leak -> {
+                if (!leak.isKnown()) count(LEAKED);
+            }
+            case Event.Exhausted refused -> count(refused.isTimeout() ? TIMEOUTS : REJECTED);
+            case Event.RefusedClosed unused -> count(REJECTED);
             case Event.Reset reset -> record(resets, reset.took());
-            case Event.TransactionLeftOpen unused -> leftOpen.increment();
-            case Event.Bug unused -> bugs.increment();
+            case Event.TransactionLeftOpen unused -> count(LEFT_OPEN);
+            case Event.Bug unused -> count(BUGS);
             default -> {} // not counted
         }
     }
 
-    private static void record(AtomicReference<@Nullable Histogram> histogram, Duration took) {
-        Histogram made = histogram.get();
+    private static void record(AtomicReference<@Nullable SharedHistogram> histogram, Duration took) {
+        SharedHistogram made = histogram.get();
         if (made == null) {
-            made = new Histogram();
-            Histogram other = histogram.compareAndExchange(null, made);
+            made = new SharedHistogram();
+            SharedHistogram other = histogram.compareAndExchange(null, made);
             if (other != null) made = other;
         }
-        made.recordShared(took.toNanos());
+        made.record(took.toNanos());
     }
 
-    private static PoolStats.Durations snapshot(AtomicReference<@Nullable Histogram> histogram) {
-        Histogram made = histogram.get();
+    private static PoolStats.Durations snapshot(AtomicReference<@Nullable SharedHistogram> histogram) {
+        SharedHistogram made = histogram.get();
         return made == null ? PoolStats.Durations.NONE : made.snapshot();
     }
 
+    private void count(int what) {
+        counts.incrementAndGet(what);
+    }
+
+    private long get(int what) {
+        return counts.get(what);
+    }
+
     long opened() {
-        return opened.sum();
+        return get(OPENED);
     }
 
     long closed() {
-        return closed.sum();
+        return get(CLOSED);
     }
 
     long lost() {
-        return lost.sum();
+        return get(LOST);
     }
 
     long cancelled() {
-        return cancelled.sum();
+        return get(CANCELLED);
     }
 
     long leaked() {
-        return leaked.sum();
+        return get(LEAKED);
     }
 
     long timeouts() {
-        return timeouts.sum();
+        return get(TIMEOUTS);
     }
 
     long rejected() {
-        return rejected.sum();
+        return get(REJECTED);
     }
 
     long resets() {
@@ -88,12 +99,12 @@ final class Counters implements Event.Sink {
     }
 
     long leftOpen() {
-        return leftOpen.sum();
+        return get(LEFT_OPEN);
     }
 
     /** Faults of its own that the pool has noticed. */
     long bugs() {
-        return bugs.sum();
+        return get(BUGS);
     }
 
     /** All of them, for a snapshot. */

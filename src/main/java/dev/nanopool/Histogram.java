@@ -1,15 +1,12 @@
 package dev.nanopool;
 
-import java.lang.invoke.MethodHandles;
-import java.lang.invoke.VarHandle;
 import java.util.Arrays;
 
 /**
- * Counts durations in the buckets of {@link PoolStats.Durations}, with their sum and the longest. One thread at a time may call
- * {@link #record} and {@link #repeat}, any number {@link #recordShared}. All threads may read.
+ * Counts durations in the buckets of {@link PoolStats.Durations}, with their sum and the longest. One thread at a time may
+ * write. All threads may read.
  */
 final class Histogram {
-    private static final VarHandle CELLS = MethodHandles.arrayElementVarHandle(long[].class);
     private static final long[] BOUNDS = PoolStats.Durations.BOUNDS;
     private static final int SUM = BOUNDS.length + 1; // after the bucket of what is longer than all bounds
     private static final int MAX = SUM + 1;
@@ -30,12 +27,6 @@ final class Histogram {
         cells[SUM] += nanos;
     }
 
-    void recordShared(long nanos) {
-        long unused = (long) CELLS.getAndAdd(cells, bucket(nanos), 1L) + (long) CELLS.getAndAdd(cells, SUM, nanos);
-        long max = cells[MAX];
-        while (nanos > max && !CELLS.compareAndSet(cells, MAX, max, nanos)) max = cells[MAX];
-    }
-
     /** Adds all that the other one has counted so far. */
     void add(Histogram other) {
         for (int i = 0; i < MAX; i++) cells[i] += other.cells[i];
@@ -47,17 +38,12 @@ final class Histogram {
         cells[0] += count;
     }
 
-    long count() {
-        long count = 0;
-        for (int i = 0; i < SUM; i++) count += (long) CELLS.getOpaque(cells, i);
-        return count;
-    }
-
     PoolStats.Durations snapshot() {
         return new PoolStats.Durations(Arrays.copyOf(cells, SUM), cells[SUM], cells[MAX]);
     }
 
-    private static int bucket(long nanos) {
+    /** The bucket of a duration. */
+    static int bucket(long nanos) {
         int found = Arrays.binarySearch(BOUNDS, nanos);
         return found >= 0 ? found : -found - 1;
     }
