@@ -24,7 +24,7 @@ final class Interruption implements Interrupts {
     private long askedNanos;
     private long beganNanos; // when its thread was first seen to be interrupted
     private long cancelledNanos; // when a cancel was last sent for it
-    private CompletableFuture<@Nullable Void> sent = CompletableFuture.completedFuture(null);
+    private @Nullable CompletableFuture<@Nullable Void> sent; // done when the latest cancel is
 
     Interruption(PhysicalConnection connection, PoolThreads threads, Events events, Duration patience) {
         this.connection = connection;
@@ -48,7 +48,7 @@ final class Interruption implements Interrupts {
             cancelledNanos = nanos - AGAIN_NANOS;
         }
         long left = beganNanos + patienceNanos - nanos;
-        if (left > 0 && nanos - cancelledNanos >= AGAIN_NANOS && sent.isDone()) {
+        if (left > 0 && nanos - cancelledNanos >= AGAIN_NANOS && (sent == null || sent.isDone())) {
             cancelledNanos = nanos;
             cancel(lease, now, isFirst);
         }
@@ -85,6 +85,6 @@ final class Interruption implements Interrupts {
 
     @Override
     public void awaitCancels() {
-        sent.join();
+        if (sent != null) sent.join();
     }
 }

@@ -12,10 +12,12 @@ import java.net.SocketException;
 import java.net.SocketImpl;
 import java.net.SocketOption;
 import java.net.SocketTimeoutException;
+import java.net.StandardSocketOptions;
 import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.channels.CancelledKeyException;
 import java.nio.channels.ClosedByInterruptException;
+import java.nio.channels.ClosedChannelException;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayList;
@@ -50,10 +52,9 @@ public final class PeekableSocket extends Socket {
 
     private LongSupplier shareNanos; // how long connecting may take
     private volatile SocketChannel channel = SocketChannel.open(); // another one for each address that is tried
-    private volatile Socket socket = channel.socket();
     private volatile boolean closed;
     private @Nullable SocketAddress bound; // this end, if the driver chose it
-    private final Handshake handshake = new Handshake();
+    private @Nullable Handshake handshake = new Handshake(); // null in a pool, after the login
 
     // A thread makes a selector, THEN looks whether the socket is closed; a closing thread sets the flag, THEN closes
     // them.
@@ -116,6 +117,7 @@ public final class PeekableSocket extends Socket {
      */
     public void interrupts(Interrupts interrupts) {
         this.interrupts = interrupts;
+        handshake = null;
     }
 
     /**
@@ -261,16 +263,11 @@ public final class PeekableSocket extends Socket {
 
     @Override
     public InputStream getInputStream() throws IOException {
-        return new Input(socket.getInputStream());
+        if (!isConnected()) throw new SocketException("the socket is not connected");
+        return new Input();
     }
 
     private final class Input extends InputStream {
-        private final InputStream in;
-
-        Input(InputStream in) {
-            this.in = in;
-        }
-
         @Override
         public int read() throws IOException {
             byte[] bytes = new byte[1];
@@ -299,7 +296,9 @@ public final class PeekableSocket extends Socket {
 
         private int receiveBlocking(byte[] bytes, int offset, int length) throws IOException {
             block();
-            return in.read(bytes, offset, length);
+            Socket blocking = channel.socket();
+            blocking.setSoTimeout(timeoutMillis);
+            return blocking.getInputStream().read(bytes, offset, length);
         }
 
         private int receive(byte[] bytes, int offset, int length) throws IOException {
@@ -343,7 +342,7 @@ public final class PeekableSocket extends Socket {
 
         @Override
         public int available() throws IOException {
-            return in.available() + unread.remaining();
+            return channel.socket().getInputStream().available() + unread.remaining();
         }
 
         @Override
@@ -354,16 +353,11 @@ public final class PeekableSocket extends Socket {
 
     @Override
     public OutputStream getOutputStream() throws IOException {
-        return new Output(socket.getOutputStream());
+        if (!isConnected()) throw new SocketException("the socket is not connected");
+        return new Output();
     }
 
     private final class Output extends OutputStream {
-        private final OutputStream out;
-
-        Output(OutputStream out) {
-            this.out = out;
-        }
-
         @Override
         public void write(int value) throws IOException {
             write(new byte[] {(byte) value}, 0, 1);
@@ -376,10 +370,10 @@ public final class PeekableSocket extends Socket {
                 Objects.requireNonNull(interrupts).awaitCancels();
             }
             isAnswering = false;
-            if (length > 0) handshake.wrote(bytes[offset]);
+            if (handshake != null && length > 0) handshake.wrote(bytes[offset]);
             if (!waitsInSelector()) {
                 block();
-                out.write(bytes, offset, length);
+                channel.socket().getOutputStream().write(bytes, offset, length);
                 return;
             }
             neverBlock();
@@ -401,7 +395,7 @@ public final class PeekableSocket extends Socket {
      * @return nanoseconds
      */
     public long connectNanos() {
-        return handshake.connectNanos();
+        return Objects.requireNonNull(handshake).connectNanos();
     }
 
     /**
@@ -410,10 +404,27 @@ public final class PeekableSocket extends Socket {
      * @return nanoseconds; zero without TLS
      */
     public long tlsNanos() {
-        return handshake.tlsNanos();
+        return Objects.requireNonNull(handshake).tlsNanos();
     }
 
-    // The rest is the channel's socket
+    // The rest is the channel's. The channel makes its socket, which takes memory, only for what the driver seldom
+    // asks.
+
+    private <T> void set(SocketOption<T> option, T value) throws SocketException {
+        try {
+            channel.setOption(option, value);
+        } catch (IOException e) {
+            throw asSocketException(e);
+        }
+    }
+
+    private static SocketException asSocketException(IOException e) {
+        if (e instanceof SocketException known) return known;
+        var exception =
+                new SocketException(e instanceof ClosedChannelException ? "the socket is closed" : e.getMessage());
+        exception.initCause(e);
+        return exception;
+    }
 
     @Override
     public void connect(SocketAddress address) throws IOException {
@@ -432,7 +443,7 @@ public final class PeekableSocket extends Socket {
                 long left = Math.min(shareNanos.getAsLong(), timeoutNanos - (System.nanoTime() - startNanos));
                 long millis = TimeUnit.NANOSECONDS.toMillis(left) / (addresses.size() - i);
                 connectTo(addresses.get(i), Math.clamp(millis, 1, Integer.MAX_VALUE));
-                handshake.connected(System.nanoTime() - startNanos);
+                Objects.requireNonNull(handshake).connected(System.nanoTime() - startNanos);
                 shareNanos = UNBOUNDED; // so that the attempt is forgotten
                 return;
             } catch (IOException e) {
@@ -445,7 +456,7 @@ public final class PeekableSocket extends Socket {
 
     private void connectTo(SocketAddress address, int millis) throws IOException {
         if (!waitsInSelector()) {
-            socket.connect(address, millis);
+            channel.socket().connect(address, millis);
             return;
         }
         if (address instanceof InetSocketAddress inet && inet.isUnresolved()) {
@@ -475,19 +486,18 @@ public final class PeekableSocket extends Socket {
         channel.close();
         forgetSelectors();
         channel = SocketChannel.open(); // THEN look; a closing thread sets the flag, THEN closes the channel
-        socket = channel.socket();
         if (closed) {
             channel.close();
             throw closedException();
         }
         keepAlive();
-        if (bound != null) socket.bind(bound);
+        if (bound != null) channel.socket().bind(bound);
     }
 
     @Override
     public void bind(SocketAddress address) throws IOException {
         bound = address;
-        socket.bind(address);
+        channel.socket().bind(address);
     }
 
     @Override
@@ -509,37 +519,37 @@ public final class PeekableSocket extends Socket {
 
     @Override
     public void shutdownInput() throws IOException {
-        socket.shutdownInput();
+        channel.socket().shutdownInput();
     }
 
     @Override
     public void shutdownOutput() throws IOException {
-        socket.shutdownOutput();
+        channel.socket().shutdownOutput();
     }
 
     @Override
     public boolean isConnected() {
-        return socket.isConnected();
+        return channel.isConnected();
     }
 
     @Override
     public boolean isBound() {
-        return socket.isBound();
+        return channel.socket().isBound();
     }
 
     @Override
     public boolean isClosed() {
-        return closed || socket.isClosed();
+        return closed || !channel.isOpen();
     }
 
     @Override
     public boolean isInputShutdown() {
-        return socket.isInputShutdown();
+        return channel.socket().isInputShutdown();
     }
 
     @Override
     public boolean isOutputShutdown() {
-        return socket.isOutputShutdown();
+        return channel.socket().isOutputShutdown();
     }
 
     @Override
@@ -549,113 +559,118 @@ public final class PeekableSocket extends Socket {
 
     @Override
     public InetAddress getInetAddress() {
-        return socket.getInetAddress();
+        return channel.socket().getInetAddress();
     }
 
     @Override
     public InetAddress getLocalAddress() {
-        return socket.getLocalAddress();
+        return channel.socket().getLocalAddress();
     }
 
     @Override
     public int getPort() {
-        return socket.getPort();
+        return channel.socket().getPort();
     }
 
     @Override
     public int getLocalPort() {
-        return socket.getLocalPort();
+        return channel.socket().getLocalPort();
     }
 
     @Override
     public SocketAddress getRemoteSocketAddress() {
-        return socket.getRemoteSocketAddress();
+        return channel.socket().getRemoteSocketAddress();
     }
 
     @Override
     public SocketAddress getLocalSocketAddress() {
-        return socket.getLocalSocketAddress();
+        return channel.socket().getLocalSocketAddress();
     }
 
     @Override
     public void setTcpNoDelay(boolean on) throws SocketException {
-        socket.setTcpNoDelay(on);
+        set(StandardSocketOptions.TCP_NODELAY, on);
     }
 
     @Override
     public boolean getTcpNoDelay() throws SocketException {
-        return socket.getTcpNoDelay();
+        return channel.socket().getTcpNoDelay();
     }
 
     @Override
     public void setKeepAlive(boolean on) throws SocketException {
-        socket.setKeepAlive(on);
+        set(StandardSocketOptions.SO_KEEPALIVE, on);
     }
 
     @Override
     public boolean getKeepAlive() throws SocketException {
-        return socket.getKeepAlive();
+        return channel.socket().getKeepAlive();
     }
 
     @Override
     public void setSoTimeout(int millis) throws SocketException {
-        socket.setSoTimeout(millis);
+        if (millis < 0)
+            throw new IllegalArgumentException("timeout: " + millis + " is out of bounds; must be 0 or more");
         timeoutMillis = millis;
     }
 
     @Override
     public int getSoTimeout() throws SocketException {
-        return socket.getSoTimeout();
+        return timeoutMillis;
     }
 
     @Override
     public void setSoLinger(boolean on, int seconds) throws SocketException {
-        socket.setSoLinger(on, seconds);
+        channel.socket().setSoLinger(on, seconds);
     }
 
     @Override
     public int getSoLinger() throws SocketException {
-        return socket.getSoLinger();
+        return channel.socket().getSoLinger();
     }
 
     @Override
     public void setSendBufferSize(int bytes) throws SocketException {
-        socket.setSendBufferSize(bytes);
+        channel.socket().setSendBufferSize(bytes);
     }
 
     @Override
     public int getSendBufferSize() throws SocketException {
-        return socket.getSendBufferSize();
+        try {
+            return channel.getOption(StandardSocketOptions.SO_SNDBUF);
+        } catch (IOException e) {
+            throw asSocketException(e);
+        }
     }
 
     @Override
     public void setReceiveBufferSize(int bytes) throws SocketException {
-        socket.setReceiveBufferSize(bytes);
+        channel.socket().setReceiveBufferSize(bytes);
     }
 
     @Override
     public int getReceiveBufferSize() throws SocketException {
-        return socket.getReceiveBufferSize();
+        return channel.socket().getReceiveBufferSize();
     }
 
     @Override
     public void setReuseAddress(boolean on) throws SocketException {
-        socket.setReuseAddress(on);
+        channel.socket().setReuseAddress(on);
     }
 
     @Override
     public boolean getReuseAddress() throws SocketException {
-        return socket.getReuseAddress();
+        return channel.socket().getReuseAddress();
     }
 
     @Override
     public void setTrafficClass(int trafficClass) throws SocketException {
-        socket.setTrafficClass(trafficClass);
+        channel.socket().setTrafficClass(trafficClass);
     }
 
     @Override
     public int getTrafficClass() throws SocketException {
-        return socket.getTrafficClass();
+        return channel.socket().getTrafficClass();
     }
 
     @Override

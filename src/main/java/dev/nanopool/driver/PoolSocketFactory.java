@@ -20,10 +20,10 @@ import org.jspecify.annotations.Nullable;
  */
 public final class PoolSocketFactory extends SocketFactory {
     // The driver gives a factory only a text, which is the key of its attempt.
-    private static final Map<String, Attempt> ATTEMPTS = new ConcurrentHashMap<>();
+    private static final Map<Long, Attempt> ATTEMPTS = new ConcurrentHashMap<>();
     private static final AtomicLong KEYS = new AtomicLong();
 
-    private final @Nullable Attempt attempt;
+    private final long key; // not the attempt, because the driver keeps the factory as long as the connection
 
     /**
      * An attempt to open a connection, possibly to several hosts one after the other, and by several logins. Each host gets
@@ -34,7 +34,7 @@ public final class PoolSocketFactory extends SocketFactory {
         // How often the pool checks whether the driver is at the next host.
         private static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
 
-        private final String key = Long.toString(KEYS.incrementAndGet());
+        private final long key = KEYS.incrementAndGet();
         private final int hosts;
         private final long deadlineNanos;
         private final AtomicInteger sockets = new AtomicInteger();
@@ -63,7 +63,7 @@ public final class PoolSocketFactory extends SocketFactory {
          * @return the driver's property {@code socketFactoryArg}
          */
         public String key() {
-            return key;
+            return Long.toString(key);
         }
 
         /** Records that the driver has made a socket, for the next host. False if the attempt is cut. */
@@ -173,7 +173,7 @@ public final class PoolSocketFactory extends SocketFactory {
      * @param key what {@link Attempt#key} returned
      */
     public PoolSocketFactory(String key) {
-        attempt = ATTEMPTS.get(key);
+        this.key = Long.parseLong(key);
     }
 
     /**
@@ -191,7 +191,8 @@ public final class PoolSocketFactory extends SocketFactory {
 
     @Override
     public Socket createSocket() throws IOException {
-        if (attempt == null || !ATTEMPTS.containsKey(attempt.key)) return new PeekableSocket(PeekableSocket.UNBOUNDED);
+        Attempt attempt = ATTEMPTS.get(key);
+        if (attempt == null) return new PeekableSocket(PeekableSocket.UNBOUNDED);
         var socket = new PeekableSocket(attempt::shareNanos);
         if (!attempt.made(socket)) {
             socket.close();
