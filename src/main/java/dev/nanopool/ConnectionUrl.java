@@ -105,10 +105,10 @@ final class ConnectionUrl {
     Duration connectTimeout;
 
     /** The driver's properties, by the driver's names. */
-    final Map<String, String> properties = new TreeMap<>();
+    Map<String, String> properties = new TreeMap<>();
 
     /** Parameters of other databases' drivers, which have no effect. */
-    final Set<String> otherDrivers = new TreeSet<>();
+    Set<String> otherDrivers = new TreeSet<>();
 
     private final boolean jdbc;
     private final boolean isOpen;
@@ -191,6 +191,8 @@ final class ConnectionUrl {
         parameters.forEach(this::readParameter);
         // sslmode wins over ssl and requiressl, as in libpq and in the driver, because many URLs have both of them.
         if (parameters.containsKey("sslmode")) tls = TlsMode.of(parameters.get("sslmode"));
+        if (properties.isEmpty()) properties = Map.of(); // smaller, because each pool keeps its URL
+        if (otherDrivers.isEmpty()) otherDrivers = Set.of();
         return this;
     }
 

@@ -50,9 +50,6 @@ final class Connector {
     private final PoolConfig config;
     private final PoolThreads threads;
     private final Closing closing;
-    private final String url;
-    private final Properties properties = new Properties();
-    private final Map<String, String> defaults = new TreeMap<>(); // of a session behind a pooler
     private final Semaphore attempts; // for the threads that ask for credentials, until they have ended
 
     Connector(PoolConfig config, PoolThreads threads, Closing closing) {
@@ -60,68 +57,85 @@ final class Connector {
         this.threads = threads;
         this.closing = closing;
         this.attempts = new Semaphore(config.connectParallelism);
-        this.url = "jdbc:postgresql://"
+    }
+
+    private String url() {
+        return "jdbc:postgresql://"
                 + config.url.hosts.stream().map(Object::toString).collect(Collectors.joining(","))
                 + "/"
                 + (config.url.database == null ? "" : URLEncoder.encode(config.url.database, StandardCharsets.UTF_8));
+    }
+
+    /** The driver's properties. Each call makes them anew, so that a pool which opens no connection keeps none. */
+    private Properties properties() {
+        var properties = new Properties();
         // The oldest supported server. This saves the driver a round trip, and RESET returns to the application's name.
-        set(PGProperty.ASSUME_MIN_SERVER_VERSION, "12");
-        set(PGProperty.GSS_ENC_MODE, "disable");
-        set(PGProperty.TCP_KEEP_ALIVE, "true");
+        PGProperty.ASSUME_MIN_SERVER_VERSION.set(properties, "12");
+        PGProperty.GSS_ENC_MODE.set(properties, "disable");
+        PGProperty.TCP_KEEP_ALIVE.set(properties, "true");
         // Two seconds, so that the pool can close while the server is out of reach.
-        set(PGProperty.CANCEL_SIGNAL_TIMEOUT, "2");
-        set(PGProperty.APPLICATION_NAME, config.name);
+        PGProperty.CANCEL_SIGNAL_TIMEOUT.set(properties, "2");
+        PGProperty.APPLICATION_NAME.set(properties, config.name);
         // The pooler may track no prepared statements. The URL or a driverProperty says so if it does.
-        if (config.pooler == Pooler.TRANSACTION) set(PGProperty.PREPARE_THRESHOLD, "0");
+        if (config.pooler == Pooler.TRANSACTION) PGProperty.PREPARE_THRESHOLD.set(properties, "0");
         properties.putAll(config.url.properties);
         properties.putAll(config.driverProperties);
-        set(PGProperty.SSL_MODE, config.tls.sslmode());
+        PGProperty.SSL_MODE.set(properties, config.tls.sslmode());
         // The driver counts milliseconds by an int. The pool itself keeps the real deadline.
         long seconds = Math.min(config.connectTimeout.plusMillis(999).toSeconds(), Integer.MAX_VALUE / 1_000);
-        set(PGProperty.CONNECT_TIMEOUT, Long.toString(seconds));
-        set(PGProperty.LOGIN_TIMEOUT, "0"); // it costs a platform thread for each connection, and is no real deadline
-        if (isSystemRoots(config)) {
+        PGProperty.CONNECT_TIMEOUT.set(properties, Long.toString(seconds));
+        // It costs a platform thread for each connection, and is no real deadline.
+        PGProperty.LOGIN_TIMEOUT.set(properties, "0");
+        if (isSystemRoots()) {
             properties.remove(PGProperty.SSL_ROOT_CERT.getName());
-            set(PGProperty.SSL_FACTORY, "org.postgresql.ssl.DefaultJavaSSLFactory");
+            PGProperty.SSL_FACTORY.set(properties, "org.postgresql.ssl.DefaultJavaSSLFactory");
         }
-        parameters();
+        config.parameters.forEach((name, value) -> {
+            if (isApplicationName(name)) PGProperty.APPLICATION_NAME.set(properties, value);
+        });
+        if (config.pooler == Pooler.NONE) options(properties);
+        else properties.remove(PGProperty.CURRENT_SCHEMA.getName());
+        return properties;
     }
 
-    private void set(PGProperty property, String value) {
-        properties.setProperty(property.getName(), value);
+    private static boolean isApplicationName(String parameter) {
+        return parameter.equalsIgnoreCase("application_name");
     }
 
-    /**
-     * Puts the session's defaults into the startup packet: {@code -c name=value}, blanks and backslashes escaped. A pooler
-     * may refuse or drop them there, so behind it they are checked after the login.
-     */
-    private void parameters() {
+    /** Puts the session's defaults into the startup packet: {@code -c name=value}, blanks and backslashes escaped. */
+    private void options(Properties properties) {
         StringBuilder options = new StringBuilder(properties.getProperty(PGProperty.OPTIONS.getName(), ""));
         config.parameters.forEach((name, value) -> {
-            if (name.toLowerCase(Locale.ROOT).equals("application_name")) {
-                set(PGProperty.APPLICATION_NAME, value);
-            } else if (config.pooler != Pooler.NONE) {
-                defaults.put(name, value);
-            } else {
-                options.append(" -c ").append(name).append('=').append(value.replaceAll("[\\\\\\s]", "\\\\$0"));
-            }
+            if (isApplicationName(name)) return;
+            options.append(" -c ").append(name).append('=').append(value.replaceAll("[\\\\\\s]", "\\\\$0"));
         });
-        if (!options.isEmpty()) set(PGProperty.OPTIONS, options.toString().strip());
-        if (config.pooler == Pooler.NONE) return;
-        Object schema = properties.remove(PGProperty.CURRENT_SCHEMA.getName());
-        if (schema != null) defaults.put(SEARCH_PATH, schema.toString());
+        if (!options.isEmpty())
+            PGProperty.OPTIONS.set(properties, options.toString().strip());
+    }
+
+    /** The session's defaults behind a pooler, which may refuse or drop them in the startup packet. Checked after the login. */
+    private Map<String, String> defaults() {
+        if (config.pooler == Pooler.NONE) return Map.of();
+        Map<String, String> defaults = new TreeMap<>(config.parameters);
+        defaults.keySet().removeIf(Connector::isApplicationName);
+        String path = given(PGProperty.CURRENT_SCHEMA);
+        if (path != null) defaults.put(SEARCH_PATH, path);
+        return defaults;
     }
 
     /** Whether the driver turns {@code {call f()}} into a SELECT, as it does by default. */
     boolean isCallSelect() {
-        return properties
-                .getProperty(PGProperty.ESCAPE_SYNTAX_CALL_MODE.getName(), "select")
-                .equals("select");
+        String mode = given(PGProperty.ESCAPE_SYNTAX_CALL_MODE);
+        return mode == null || mode.equals("select");
     }
 
-    private static boolean isSystemRoots(PoolConfig config) {
-        String name = PGProperty.SSL_ROOT_CERT.getName();
-        return "system".equals(config.driverProperties.getOrDefault(name, config.url.properties.get(name)));
+    private boolean isSystemRoots() {
+        return "system".equals(given(PGProperty.SSL_ROOT_CERT));
+    }
+
+    /** What the user has given the driver; null if nothing. */
+    private @Nullable String given(PGProperty property) {
+        return config.driverProperties.getOrDefault(property.getName(), config.url.properties.get(property.getName()));
     }
 
     /**
@@ -150,7 +164,7 @@ final class Connector {
     /** Checks what needs no server, which are the files of certificates if the mode verifies the server. */
     void check() throws SQLException {
         if (config.tls.compareTo(TlsMode.VERIFY_CA) >= 0) {
-            SSLSocketFactory unused = SocketFactoryFactory.getSslSocketFactory(properties);
+            SSLSocketFactory unused = SocketFactoryFactory.getSslSocketFactory(properties());
         }
     }
 
@@ -394,8 +408,7 @@ final class Connector {
 
     private Opened open(PoolSocketFactory.Attempt attempt, @Nullable Credentials given) throws SQLException {
         Credentials credentials = given == null ? credentials() : given;
-        Properties login = new Properties();
-        login.putAll(properties);
+        Properties login = properties();
         if (login.putIfAbsent(PGProperty.SOCKET_FACTORY.getName(), PoolSocketFactory.class.getName()) == null) {
             login.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), attempt.key());
         } else {
@@ -407,7 +420,7 @@ final class Connector {
         PeekableSocket socket = attempt.end();
         try {
             boolean readOnlyInServer = "always".equals(login.getProperty(PGProperty.READ_ONLY_MODE.getName()));
-            String missing = defaults.isEmpty() ? "" : missing(connection);
+            String missing = missing(connection, defaults());
             String initSql =
                     missing.isEmpty() ? config.initSql : missing + Objects.requireNonNullElse(config.initSql, "");
             String setUp = SessionState.setUp(
@@ -440,7 +453,8 @@ final class Connector {
      *
      * @throws SQLException if the session is a transaction pooler's, where SQL would set them for another client; 22023
      */
-    private String missing(BaseConnection connection) throws SQLException {
+    private String missing(BaseConnection connection, Map<String, String> defaults) throws SQLException {
+        if (defaults.isEmpty()) return "";
         List<String> names = new ArrayList<>();
         StringBuilder sql = new StringBuilder();
         // A local value, in the server's own form, ends with the statement.
@@ -564,7 +578,7 @@ final class Connector {
         }
         BaseConnection connection;
         try {
-            connection = (BaseConnection) DRIVER.connect(url, login);
+            connection = (BaseConnection) DRIVER.connect(url(), login);
         } catch (SQLException e) {
             throw explained(e);
         }
@@ -591,7 +605,7 @@ final class Connector {
     }
 
     private String targetServerType() {
-        return properties.getProperty(PGProperty.TARGET_SERVER_TYPE.getName(), "any");
+        return Objects.requireNonNullElse(given(PGProperty.TARGET_SERVER_TYPE), "any");
     }
 
     /** How many hosts the driver tries at most. For a preference it tries all of them, and then all of them in any role. */

@@ -2,6 +2,7 @@ package dev.nanopool;
 
 import dev.nanopool.Permits.Permit;
 import java.time.Duration;
+import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ThreadLocalRandom;
@@ -22,7 +23,7 @@ final class Outage {
     private static final long LEAST_PAUSE_NANOS = Duration.ofMillis(10).toNanos();
     private static final long GRACE_NANOS = Duration.ofMillis(200).toNanos(); // in which an outage explains a loss
 
-    private final String hosts;
+    private final List<ConnectionUrl.Host> hosts;
     private final long patienceNanos;
     private final Events events;
     private final Alarm alarm;
@@ -48,7 +49,7 @@ final class Outage {
     }
 
     Outage(PoolConfig config, Events events, Alarm alarm) {
-        this.hosts = config.url.hosts.stream().map(Object::toString).collect(Collectors.joining(", "));
+        this.hosts = config.url.hosts;
         this.patienceNanos = config.outagePatience.toNanos();
         this.events = events;
         this.alarm = alarm;
@@ -61,7 +62,8 @@ final class Outage {
         if (hasSucceededSince(sinceNanos)) return;
         if (!current.compareAndSet(null, new Current(cause, sinceNanos))) return;
         warnings.clear();
-        events.happened(new Event.OutageBegan(hosts, cause));
+        String at = hosts.stream().map(Object::toString).collect(Collectors.joining(", "));
+        events.happened(new Event.OutageBegan(at, cause));
         alarm.ring(); // the housekeeper declares it in time
     }
 

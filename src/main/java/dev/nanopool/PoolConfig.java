@@ -24,6 +24,14 @@ public final class PoolConfig {
     private static final AtomicInteger POOLS = new AtomicInteger();
     private static final Duration LONGEST = Duration.ofDays(365);
 
+    // The defaults, which all pools of a JVM share.
+    private static final Duration ACQUIRE_TIMEOUT = Duration.ofSeconds(5);
+    private static final Duration CANCEL_PATIENCE = Duration.ofSeconds(5);
+    private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(10);
+    private static final Duration MAX_LIFETIME = Duration.ofMinutes(30);
+    private static final Duration IDLE_TIMEOUT = Duration.ofMinutes(10);
+    private static final Duration KEEPALIVE = Duration.ofMinutes(2);
+
     final ConnectionUrl url;
     final TlsMode tls;
     final int size;
@@ -108,7 +116,7 @@ public final class PoolConfig {
 
     private static Duration keepalive(Builder builder) {
         if (builder.keepalive != null) return builder.keepalive;
-        return builder.pooler == Pooler.TRANSACTION ? Duration.ZERO : Duration.ofMinutes(2);
+        return builder.pooler == Pooler.TRANSACTION ? Duration.ZERO : KEEPALIVE;
     }
 
     /** Refuses what needs a session of its own. */
@@ -143,7 +151,7 @@ public final class PoolConfig {
     private Duration connectTimeout(Builder builder) {
         if (builder.connectTimeout != null) return builder.connectTimeout;
         // libpq's zero means for ever, which this pool does not offer.
-        return url.connectTimeout != null && !url.connectTimeout.isZero() ? url.connectTimeout : Duration.ofSeconds(10);
+        return url.connectTimeout != null && !url.connectTimeout.isZero() ? url.connectTimeout : CONNECT_TIMEOUT;
     }
 
     private static Credentials credentials(ConnectionUrl url) {
@@ -273,14 +281,14 @@ public final class PoolConfig {
         private @Nullable Integer minIdle;
         private boolean lazy;
         private @Nullable Budget budget;
-        private Duration acquireTimeout = Duration.ofSeconds(5);
+        private Duration acquireTimeout = ACQUIRE_TIMEOUT;
         private @Nullable Duration outagePatience;
-        private Duration cancelPatience = Duration.ofSeconds(5);
+        private Duration cancelPatience = CANCEL_PATIENCE;
         private int maxWaiters = Integer.MAX_VALUE;
         private @Nullable Duration connectTimeout;
         private @Nullable Integer connectParallelism;
-        private Duration maxLifetime = Duration.ofMinutes(30);
-        private Duration idleTimeout = Duration.ofMinutes(10);
+        private Duration maxLifetime = MAX_LIFETIME;
+        private Duration idleTimeout = IDLE_TIMEOUT;
         private @Nullable Duration keepalive;
         private Duration leakThreshold = Duration.ZERO;
         private @Nullable String name;
