@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
 
 /** The permits that threads of the pool have in hand. Thread-safe. */
 final class Permits {
-    private final Set<Permit> inHand = ConcurrentHashMap.newKeySet();
+    private final Set<Permit> inHand = ConcurrentHashMap.newKeySet(1); // small at first
 
     enum State {
         IN_HAND,

@@ -23,7 +23,7 @@ final class Session {
     private final BaseConnection connection;
     private final SessionState state;
     private final int backendPid;
-    private final Phases phases; // of its opening
+    private @Nullable Phases phases; // of its opening, until the session is at rest
     private final @Nullable PeekableSocket socket; // below TLS; null if the user has a socket factory of its own
 
     private volatile @Nullable Throwable failure; // the first one after which the session must not be lent again
@@ -52,6 +52,8 @@ final class Session {
         return backendPid;
     }
 
+    /** What opening it took. Null after the session was at rest. */
+    @Nullable
     Phases phases() {
         return phases;
     }
@@ -135,6 +137,7 @@ final class Session {
 
     /** Gives back what the connection does not need as long as it is idle. Does not wait. */
     void rest() {
+        phases = null;
         if (socket == null) return;
         try {
             socket.rest();

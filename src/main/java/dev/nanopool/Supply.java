@@ -24,8 +24,6 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.concurrent.locks.Condition;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -49,9 +47,9 @@ final class Supply {
     private final Suspicion suspicion;
     private final Outage outage;
     private final OpenFailures openFailures;
-    private final SharedSessions shared;
+    private final @Nullable SharedSessions shared; // behind a transaction pooler
     private final Ledger.Book book = new Ledger.Book();
-    private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet();
+    private final Set<PhysicalConnection> connections = ConcurrentHashMap.newKeySet(1); // small at first
     private final Capacity capacity;
     private final Permits permits = new Permits();
     private final @Nullable Share share; // in a budget
@@ -60,9 +58,8 @@ final class Supply {
     private final AtomicLong removed = new AtomicLong(); // how many connections have been closed
     private final AtomicInteger generation = new AtomicInteger();
     private final AtomicReference<@Nullable PhysicalConnection> rotating = new AtomicReference<>();
-    private final ReentrantLock backOffLock = new ReentrantLock();
-    private final Condition backOffEnds = backOffLock.newCondition();
-    private final AtomicLong backOffsEnded = new AtomicLong(); // how often all pauses were ended
+    private final AtomicReference<CountDownLatch> backOffEnds =
+            new AtomicReference<>(new CountDownLatch(1)); // of the present pauses
     private final CountDownLatch closed = new CountDownLatch(1); // open until no permit is left and no socket is open
     private volatile @Nullable Lender<PhysicalConnection> lender; // written before the first connection is opened
 
@@ -84,10 +81,10 @@ final class Supply {
         this.suspicion = suspicion;
         this.outage = outage;
         this.openFailures = new OpenFailures(outage);
-        this.shared = new SharedSessions(events);
+        this.shared = config.pooler == Pooler.TRANSACTION ? new SharedSessions(events) : null;
         this.connects = new Semaphore(config.connectParallelism);
         this.capacity = new Capacity(config.size);
-        this.queue = new LeaseQueue<>(config.maxWaiters, Clock::nanoTime, new Demand());
+        this.queue = new LeaseQueue<>(config.size, config.maxWaiters, Clock::nanoTime, new Demand());
         this.share = config.budget == null ? null : new Share(config.budget, config, new Sharing(new Arrivals(queue)));
     }
 
@@ -749,11 +746,11 @@ final class Supply {
             boolean isStarved = false; // the budget is used up
             try {
                 int failures = 0;
-                long ends = backOffsEnded.get(); // THEN look whether an outage is on
+                CountDownLatch ends = backOffEnds.get(); // THEN look whether an outage is on
                 while (connection == null && !isStarved) {
                     if (failures > 0) backOff(permit, failures - 1, ends);
                     if (withdraw(permit)) return;
-                    ends = backOffsEnded.get();
+                    ends = backOffEnds.get();
                     boolean isProber = outage.isOn() && outage.tryProbe(permit);
                     if (!isProber && !isWanted() && (failures > 0 || need == Need.IF_WANTED)) {
                         release(permit);
@@ -812,7 +809,7 @@ final class Supply {
      * the thread waits for 5 to 10 ms after the first failure, and for up to 1 s later. After the pool is closed it does not
      * wait.
      */
-    private void backOff(Permit permit, int failures, long ends) throws InterruptedException {
+    private void backOff(Permit permit, int failures, CountDownLatch ends) throws InterruptedException {
         if (outage.isOn()) {
             if (outage.tryProbe(permit)) awaitEndOfBackOff(outage.pauseNanos(), ends);
             return;
@@ -836,26 +833,15 @@ final class Supply {
         openFailures.forget();
     }
 
-    /** @param before how often pauses had ended at the last check of the calling thread */
-    private void awaitEndOfBackOff(long atMostNanos, long before) throws InterruptedException {
-        long nanos = atMostNanos;
-        backOffLock.lock();
-        try {
-            while (nanos > 0 && backOffsEnded.get() == before && !isClosed()) nanos = backOffEnds.awaitNanos(nanos);
-        } finally {
-            backOffLock.unlock();
-        }
+    /** @param ends of the pauses, from the last check of the calling thread */
+    private void awaitEndOfBackOff(long atMostNanos, CountDownLatch ends) throws InterruptedException {
+        if (isClosed()) return;
+        boolean unused = ends.await(atMostNanos, TimeUnit.NANOSECONDS);
     }
 
     /** Ends all pauses, because the database accepts connections again or the pool is closed. */
     private void endBackOff() {
-        backOffLock.lock();
-        try {
-            backOffsEnded.incrementAndGet();
-            backOffEnds.signalAll();
-        } finally {
-            backOffLock.unlock();
-        }
+        backOffEnds.getAndSet(new CountDownLatch(1)).countDown();
     }
 
     private @Nullable PhysicalConnection tryOpen(Permit permit) throws InterruptedException {
@@ -914,7 +900,7 @@ final class Supply {
         Connector.Opened opened = pending.await();
         try {
             var session = new Session(opened, config);
-            if (config.pooler == Pooler.TRANSACTION) session.state().reportTo(shared);
+            if (shared != null) session.state().reportTo(shared);
             var connection = new PhysicalConnection(
                     session,
                     Objects.requireNonNull(lender),
@@ -941,8 +927,8 @@ final class Supply {
             boolean endsOutage = outage.end(); // THEN forget, so that an attempt which fails just now sees the success
             boolean isAfterFailure = openFailures.forget() && !endsOutage; // whose end has its own line in the log
             Session session = connection.session();
-            events.happened(
-                    new Event.Opened(session.backendPid(), connection.openingTook(), session.phases(), isAfterFailure));
+            Phases phases = Objects.requireNonNull(session.phases(), "a new session was at rest");
+            events.happened(new Event.Opened(session.backendPid(), connection.openingTook(), phases, isAfterFailure));
             connections.add(connection);
             capacity.fill();
             if (share != null) share.opened(permit, connection.openingTook().toNanos());

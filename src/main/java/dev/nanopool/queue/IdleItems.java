@@ -15,15 +15,21 @@ final class IdleItems<T> {
     // idle:    polled only by a thread that holds a permit. A thread queues an item BEFORE it releases the permit. In
     //          the reverse order the next holder of that permit finds no item and opens one connection too many.
     // stripes: one idle item each, with its permit. One compare-and-set fills or empties a stripe. The stripes keep
-    //          threads that need not wait off each other's cache lines.
-    private static final int STRIPES = 2;
+    //          threads that need not wait off each other's cache lines. A single item has one, which is small.
+    private static final int MOST_STRIPES = 2;
     private static final int SHIFT = 5; // 32 references, so that neither stripes nor the length share a cache line
-    private final AtomicReferenceArray<@Nullable T> stripes = new AtomicReferenceArray<>((STRIPES + 2) << SHIFT);
+    private final int mask; // of a thread's number, for its stripe
+    private final int first; // stripe
+    private final AtomicReferenceArray<@Nullable T> stripes;
     private final LinkedTransferQueue<T> idle = new LinkedTransferQueue<>();
     private final Semaphore permits = new Semaphore(0);
     private final Unfinished unfinished;
 
-    IdleItems(Unfinished unfinished) {
+    /** @param items how many there will be, as far as is known */
+    IdleItems(int items, Unfinished unfinished) {
+        this.mask = items == 1 ? 0 : MOST_STRIPES - 1;
+        this.first = items == 1 ? 0 : 1;
+        this.stripes = new AtomicReferenceArray<>(items == 1 ? 1 : (MOST_STRIPES + 1) << SHIFT);
         this.unfinished = unfinished;
     }
 
@@ -39,7 +45,7 @@ final class IdleItems<T> {
     /** Takes an item from its own stripe, the other stripes or the idle queue. {@code vacancy} gets a permit without item. */
     @Nullable
     T take(Runnable vacancy) {
-        for (int i = 0; i < STRIPES; i++) {
+        for (int i = 0; i <= mask; i++) {
             int stripe = stripe(i);
             T item = stripes.get(stripe);
             if (item != null && stripes.compareAndSet(stripe, item, null)) return item;
@@ -68,11 +74,11 @@ final class IdleItems<T> {
     /** How many permits are free, with or without an item. */
     int free() {
         int filled = 0;
-        for (int i = 1; i <= STRIPES; i++) filled += stripes.get(i << SHIFT) == null ? 0 : 1;
+        for (int i = 0; i <= mask; i++) filled += stripes.get((first + i) << SHIFT) == null ? 0 : 1;
         return permits.availablePermits() + filled;
     }
 
-    private static int stripe(int offset) {
-        return ((((int) Thread.currentThread().threadId() + offset) & (STRIPES - 1)) + 1) << SHIFT;
+    private int stripe(int offset) {
+        return ((((int) Thread.currentThread().threadId() + offset) & mask) + first) << SHIFT;
     }
 }

@@ -28,7 +28,7 @@ public final class LeaseQueue<T> {
     //   the other.
     // errors: an error that strikes after the item has its place must not reach the giver, else it gives it twice.
     private final Unfinished unfinished = new Unfinished();
-    private final IdleItems<T> items = new IdleItems<>(unfinished);
+    private final IdleItems<T> items;
     final WaitingLine waiters;
     private final Pairing<T> pairing;
     private final AtomicInteger pending = new AtomicInteger(); // callers inside take
@@ -51,7 +51,9 @@ public final class LeaseQueue<T> {
         int hopeful();
     }
 
-    public LeaseQueue(int maxWaiters, LongSupplier clock, Owner owner) {
+    /** Makes the queue of so many items, as far as is known. */
+    public LeaseQueue(int size, int maxWaiters, LongSupplier clock, Owner owner) {
+        this.items = new IdleItems<>(size, unfinished);
         this.fillForLater = owner::fillForLater;
         this.waiters = new WaitingLine(maxWaiters, clock, owner::hopeful, owner::wake);
         this.pairing = new Pairing<>(waiters, items, unfinished, owner::fillForWaiter);

@@ -30,7 +30,7 @@ public final class LeaseQueueStress {
     private LeaseQueueStress() {}
 
     private static LeaseQueue<String> queue(Runnable vacancy, Runnable alarm) {
-        return new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, new Parts(vacancy, alarm));
+        return new LeaseQueue<>(2, Integer.MAX_VALUE, () -> 0, new Parts(vacancy, alarm));
     }
 
     /** A queue whose caller joins the line and does not park. Its waiter stays. */
@@ -244,7 +244,7 @@ public final class LeaseQueueStress {
         private long now;
 
         public HandOffMustLoseNothingToARefusal() {
-            queue = new LeaseQueue<>(Integer.MAX_VALUE, () -> now, new Parts(() -> {}, () -> {}, -100));
+            queue = new LeaseQueue<>(2, Integer.MAX_VALUE, () -> now, new Parts(() -> {}, () -> {}, -100));
             queue.join(new Waiter(0, NEVER));
             for (int i = 0; i < 100; i++) {
                 queue.join(new Waiter(0, NEVER));
@@ -458,7 +458,7 @@ public final class LeaseQueueStress {
     @Outcome(expect = FORBIDDEN, desc = "an item without what was done to it")
     public static class LesseeMustSeeWhatTheGiverDid {
         private final LeaseQueue<String[]> queue =
-                new LeaseQueue<>(Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
+                new LeaseQueue<>(2, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
 
         @Actor
         public void give() {

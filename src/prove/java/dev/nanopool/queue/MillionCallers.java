@@ -38,7 +38,7 @@ public final class MillionCallers {
         for (Thread thread : parked) LockSupport.unpark(thread);
         for (Thread thread : parked) thread.join();
 
-        var queue = new LeaseQueue<Integer>(Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
+        var queue = new LeaseQueue<Integer>(2, Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
         int[] order = new int[callers];
         AtomicInteger served = new AtomicInteger();
         AtomicReference<@Nullable Throwable> failure = new AtomicReference<>();

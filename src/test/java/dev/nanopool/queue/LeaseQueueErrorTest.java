@@ -142,7 +142,7 @@ class LeaseQueueErrorTest {
     private int failAt(int failing, boolean isError) throws Exception {
         var outside = new Outside();
         outside.isError = isError;
-        var queue = new LeaseQueue<String>(Integer.MAX_VALUE, outside::time, outside);
+        var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, outside::time, outside);
         List<String> held = Collections.synchronizedList(new ArrayList<>());
         for (int i = 0; i < 3; i++) queue.release();
         outside.failing = failing;
@@ -172,6 +172,7 @@ class LeaseQueueErrorTest {
         var attempts = new AtomicInteger();
         var filled = new AtomicInteger();
         var queue = new LeaseQueue<String>(
+                2,
                 Integer.MAX_VALUE,
                 () -> 0,
                 new Parts(
@@ -203,6 +204,7 @@ class LeaseQueueErrorTest {
     @Test
     void failedFillForLaterMustKeepThePermit() {
         var queue = new LeaseQueue<String>(
+                2,
                 Integer.MAX_VALUE,
                 () -> 0,
                 new Parts(
@@ -220,7 +222,7 @@ class LeaseQueueErrorTest {
     void waiterThatMissedThePermitOfAFailedFillMustBeServedByExpire() throws Exception {
         var filled = new AtomicInteger();
         var line = new AtomicReference<LeaseQueue<String>>();
-        var queue = new LeaseQueue<String>(Integer.MAX_VALUE, () -> 0, new LeaseQueue.Owner() {
+        var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, () -> 0, new LeaseQueue.Owner() {
             @Override
             public void fillForWaiter() {
                 filled.incrementAndGet();
@@ -259,7 +261,7 @@ class LeaseQueueErrorTest {
     @Test
     void withdrawMustGiveBackTheItemThatCannotBeClosed() {
         for (Throwable failure : List.<Throwable>of(new IllegalStateException("injected"), new Failure())) {
-            var queue = new LeaseQueue<String>(Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
+            var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
             queue.give("a");
             assertThatThrownBy(() -> queue.withdraw(item -> fail(failure))).isSameAs(failure);
             assertThat(queue.free()).isEqualTo(1);
@@ -276,7 +278,7 @@ class LeaseQueueErrorTest {
     // missing, `put` throws, although the little that it needs itself would be there.
     @Test
     void putMustRefuseWhereTheStackIsNearlyFull() throws Exception {
-        var items = new IdleItems<String>(new Unfinished());
+        var items = new IdleItems<String>(2, new Unfinished());
         for (int i = 0; i < SIZE; i++) {
             Thread.ofVirtual().start(() -> items.put("stripe")).join(); // until both stripes are filled
         }
@@ -419,7 +421,7 @@ class LeaseQueueErrorTest {
     // The oldest waiter cannot be woken for some time. The item that came meanwhile is kept for expire.
     @Test
     void itemMustBeKeptWhileTheOldestCannotBeWoken() {
-        var queue = new LeaseQueue<String>(Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
+        var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
         var first = new Sleeper(4);
         var second = new Sleeper(0);
         queue.join(first);
@@ -438,7 +440,7 @@ class LeaseQueueErrorTest {
     @Test
     void callerThatLeavesWithAnErrorMustHaveAnAnswer() throws Exception {
         var failing = new AtomicBoolean(true);
-        var queue = new LeaseQueue<String>(Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {
+        var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {
             if (failing.get()) throw new Failure();
         }));
         assertThatThrownBy(() -> queue.take(10, 0)).isInstanceOf(Failure.class);
@@ -454,6 +456,7 @@ class LeaseQueueErrorTest {
     @Test
     void giveMustReturnNormallyIfTheOwnerFailsAfterwards() throws Exception {
         var queue = new LeaseQueue<String>(
+                2,
                 Integer.MAX_VALUE,
                 () -> 0,
                 new Parts(
@@ -477,7 +480,7 @@ class LeaseQueueErrorTest {
     // item is there once.
     @Test
     void fullStackAtAnyCallMustLoseNothing() throws Exception {
-        var queue = new LeaseQueue<Object>(Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
+        var queue = new LeaseQueue<Object>(2, Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
         for (int i = 0; i < SIZE; i++) queue.give(new Object());
         var isDone = new AtomicBoolean();
         Thread housekeeper = threads.start(() -> {

@@ -34,7 +34,7 @@ public class LeaseQueueModel {
     private @Nullable Thread sleeper; // guarded by this
     private volatile @Nullable Thread doomed;
     private final LeaseQueue<Item> queue =
-            new LeaseQueue<>(Integer.MAX_VALUE, clock::get, new Parts(this::opened, () -> alarmed.set(true), -100));
+            new LeaseQueue<>(2, Integer.MAX_VALUE, clock::get, new Parts(this::opened, () -> alarmed.set(true), -100));
 
     /** The opener of the queue. A permit has no item, so it makes one. */
     private void opened() {

@@ -23,7 +23,11 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedClass;
+import org.junit.jupiter.params.provider.ValueSource;
 
+@ParameterizedClass
+@ValueSource(ints = {1, 2}) // a queue of one item keeps it otherwise than a queue of several
 @Timeout(120)
 class LeaseQueueTest {
     private static final long NEVER = Long.MAX_VALUE / 2;
@@ -32,10 +36,17 @@ class LeaseQueueTest {
     private final AtomicInteger vacancies = new AtomicInteger();
     private final AtomicInteger alarms = new AtomicInteger();
     private final Threads threads = new Threads();
-    private LeaseQueue<String> queue = queue(Integer.MAX_VALUE);
+    private final int size;
+    private LeaseQueue<String> queue;
+
+    LeaseQueueTest(int size) {
+        this.size = size;
+        this.queue = queue(Integer.MAX_VALUE);
+    }
 
     private LeaseQueue<String> queue(int maxWaiters) {
-        return new LeaseQueue<>(maxWaiters, clock::get, new Parts(vacancies::incrementAndGet, alarms::incrementAndGet));
+        return new LeaseQueue<>(
+                size, maxWaiters, clock::get, new Parts(vacancies::incrementAndGet, alarms::incrementAndGet));
     }
 
     @AfterEach
@@ -281,7 +292,7 @@ class LeaseQueueTest {
         long seed = Long.getLong("nanopool.stress.seed", new Random().nextLong());
         System.getLogger("dev.nanopool.test").log(System.Logger.Level.INFO, "stress seed " + seed);
         var line = new LeaseQueue<Item>(
-                Integer.MAX_VALUE, System::nanoTime, new Parts(vacancies::incrementAndGet, () -> {}));
+                size, Integer.MAX_VALUE, System::nanoTime, new Parts(vacancies::incrementAndGet, () -> {}));
         for (int i = 0; i < size; i++) line.give(new Item());
         var outcomes = new AtomicInteger[] {new AtomicInteger(), new AtomicInteger(), new AtomicInteger()};
         List<Thread> all = Collections.synchronizedList(new ArrayList<>());
@@ -342,7 +353,7 @@ class LeaseQueueTest {
     @Test
     void closeMustLetEverybodyLeaveAndLoseNoItem() throws Exception {
         for (int round = 0; round < Integer.getInteger("nanopool.stress.rounds", 10_000); round++) {
-            var line = new LeaseQueue<Item>(Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
+            var line = new LeaseQueue<Item>(size, Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
             line.give(new Item());
             for (int i = 0; i < 3; i++) {
                 threads.start(() -> {
