@@ -20,7 +20,7 @@ final class Audit {
     private final Supply supply;
     private final LeaseQueue<PhysicalConnection> queue;
     private final Events events;
-    private final Map<PhysicalConnection, Long> quiet = new HashMap<>(); // leases of the idle ones when suspicion began
+    private Map<PhysicalConnection, Long> quiet = Map.of(); // leases of the idle ones when suspicion began
     private boolean suspicious;
     private int smallest; // the smallest difference of all checks since the suspicion began
     private long checkedNanos;
@@ -45,6 +45,7 @@ final class Audit {
             suspicious = true;
             suspiciousNanos = 0;
             smallest = difference;
+            quiet = new HashMap<>();
             for (PhysicalConnection connection : supply.connections()) {
                 if (connection.state() == State.IDLE) quiet.put(connection, connection.leases());
             }
@@ -58,7 +59,7 @@ final class Audit {
 
     private void trust() {
         suspicious = false;
-        quiet.clear();
+        quiet = Map.of();
     }
 
     /**

@@ -1,7 +1,7 @@
 package dev.nanopool;
 
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 
 /**
  * The actions that end connection attempts and services when the pool closes. A registered action runs at most once, whether it
@@ -9,8 +9,8 @@ import java.util.concurrent.ConcurrentHashMap;
  */
 final class Closing {
     // A thread registers its action, THEN checks `closed`; close() sets `closed`, THEN takes the actions. So at least
-    // one of the two sees the other, and the removal from the set decides which one runs the action.
-    private final Set<Runnable> actions = ConcurrentHashMap.newKeySet();
+    // one of the two sees the other, and the removal from the queue decides which one runs the action.
+    private final Queue<Runnable> actions = new ConcurrentLinkedQueue<>();
     private volatile boolean closed;
 
     /** A registered action. Closing the registration removes the action. */

@@ -3,8 +3,8 @@ package dev.nanopool;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.List;
-import java.util.concurrent.BlockingQueue;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
@@ -23,7 +23,7 @@ final class Events {
     private final Counters counters = new Counters();
     private final List<Event.Sink> sinks; // besides the counters
     private final AtomicLong sinksFailed = new AtomicLong();
-    private final BlockingQueue<Event> deferred = new LinkedBlockingQueue<>(MOST_DEFERRED); // of the clock
+    private final Queue<Event> deferred = new ConcurrentLinkedQueue<>(); // of the clock
     private final AtomicBoolean isTelling = new AtomicBoolean(); // a thread tells the deferred events
     private volatile Consumer<Runnable> starter = Runnable::run;
 
@@ -70,9 +70,17 @@ final class Events {
     /** Hands the event to all sinks. Throws nothing that a sink throws. */
     void happened(Event event) {
         tell(event, counters);
-        if (!JvmClock.isCurrent()) sinks.forEach(sink -> tell(event, sink));
-        else if (deferred.offer(event)) tellDeferred();
-        else sinksFailed.incrementAndGet(); // they have been hanging for long
+        if (JvmClock.isCurrent()) defer(event);
+        else sinks.forEach(sink -> tell(event, sink));
+    }
+
+    private void defer(Event event) {
+        if (deferred.size() >= MOST_DEFERRED) {
+            sinksFailed.incrementAndGet(); // they have been hanging for long
+            return;
+        }
+        deferred.add(event);
+        tellDeferred();
     }
 
     private void tell(Event event, Event.Sink sink) {

@@ -9,9 +9,10 @@ import java.lang.invoke.MethodHandles;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
+import java.util.HashSet;
 import java.util.Optional;
 import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
 /** Leads a connection to its caller and back. Thread-safe. Blocks in {@link #lease} only. */
@@ -38,7 +39,7 @@ final class Leases implements Lender<PhysicalConnection> {
     private final Clock clock;
     private final SqlText sqlText;
     private final boolean isTracing;
-    private final Set<String> sites = ConcurrentHashMap.newKeySet(); // that left a transaction open
+    private final AtomicReference<Set<String>> sites = new AtomicReference<>(Set.of()); // that left a transaction open
 
     Leases(
             PoolConfig config,
@@ -219,9 +220,19 @@ final class Leases implements Lender<PhysicalConnection> {
 
     /** Counts a transaction that a client left open, and reports it once for each place that closed such a client. */
     private void leftOpen(Usage usage, @Nullable String opener) {
-        boolean isCallers = !usage.isManualCommit() && sites.size() < MOST_SITES;
+        boolean isCallers = !usage.isManualCommit() && sites.get().size() < MOST_SITES;
         String site = isCallers || events.isLogged(System.Logger.Level.DEBUG) ? Stacks.callSite() : "";
-        events.happened(new Event.TransactionLeftOpen(site, opener, isCallers && sites.add(site)));
+        events.happened(new Event.TransactionLeftOpen(site, opener, isCallers && isNew(site)));
+    }
+
+    private boolean isNew(String site) {
+        Set<String> before = sites.getAndUpdate(old -> {
+            if (old.contains(site)) return old;
+            Set<String> more = new HashSet<>(old);
+            more.add(site);
+            return more;
+        });
+        return !before.contains(site);
     }
 
     // Questions of the clients

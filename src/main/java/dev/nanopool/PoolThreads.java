@@ -23,8 +23,8 @@ final class PoolThreads {
     private final Alarm alarm;
     // A thread is registered before it starts. A virtual thread removes itself as its last act. A platform thread stays
     // visible until it has terminated, so the housekeeper removes it, or the next thread that starts. It keeps 4 KB of
-    // buffers until then.
-    private final Map<Thread, Runnable> running = new ConcurrentHashMap<>(); // a virtual thread with its Task
+    // buffers until then. A virtual thread has its Task. The map is small at first.
+    private final Map<Thread, Runnable> running = new ConcurrentHashMap<>(1);
 
     /** What a virtual thread runs, or a platform thread instead. The value is the first of them that begins. */
     private final class Task extends AtomicReference<@Nullable Thread> implements Runnable {
@@ -118,9 +118,9 @@ final class PoolThreads {
      */
     void rescue(long nowNanos) {
         if (running.isEmpty()) return;
-        for (Runnable started : running.values()) {
+        running.forEach((thread, started) -> {
             if (started instanceof Task task && nowNanos - task.startedNanos >= CARRIER_NANOS) task.rescue();
-        }
+        });
     }
 
     /** Whether no thread of the pool runs. Forgets those that have ended. */
@@ -130,7 +130,9 @@ final class PoolThreads {
     }
 
     private void forgetEnded() {
-        running.keySet().removeIf(other -> !other.isVirtual() && other.getState() == Thread.State.TERMINATED);
+        running.forEach((thread, started) -> {
+            if (!thread.isVirtual() && thread.getState() == Thread.State.TERMINATED) running.remove(thread);
+        });
     }
 
     /** Makes a platform thread; {@link #start(Thread)} starts it. */

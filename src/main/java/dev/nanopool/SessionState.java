@@ -13,10 +13,11 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.IntConsumer;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.core.TransactionState;
@@ -66,10 +67,8 @@ final class SessionState {
     private final boolean adaptiveFetch;
     private final AutoSave autosave;
 
-    /** The reported parameters of a clean session, and their values in the driver's order. */
-    private Map<String, String> reported = Map.of();
-
-    private String[] values = {};
+    /** The reported parameters of a clean session in the driver's order, each name before its value. No map, which is larger. */
+    private String[] reported = {};
 
     private @Nullable IntConsumer report; // where a pooler shares the session; null: nowhere else
     private boolean isTextUncertain; // with backslashes in strings, SQL text does not show what it changes
@@ -79,7 +78,7 @@ final class SessionState {
     private volatile boolean irreversible;
 
     /** The classes of types before the lease registered others. */
-    private final Map<String, Class<? extends PGobject>> types = new ConcurrentHashMap<>(2);
+    private final AtomicReference<Map<String, Class<? extends PGobject>>> types = new AtomicReference<>(Map.of());
 
     /** The types that the driver reads itself. */
     private static final class CoreTypes {
@@ -123,9 +122,18 @@ final class SessionState {
 
     /** Remembers the reports. From now on every other report is a change. */
     private void rememberReports() {
-        reported = Map.copyOf(connection.getParameterStatuses()); // small, because each idle connection has one
-        values = connection.getParameterStatuses().values().toArray(String[]::new);
-        isTextUncertain = "off".equals(reported.get(STANDARD_STRINGS));
+        reported = connection.getParameterStatuses().entrySet().stream()
+                .flatMap(report -> Stream.of(report.getKey(), report.getValue()))
+                .toArray(String[]::new);
+        isTextUncertain = "off".equals(reported(STANDARD_STRINGS));
+    }
+
+    /** The value that a clean session has reported; null if the server does not report that parameter. */
+    private @Nullable String reported(String name) {
+        for (int i = 0; i < reported.length; i += 2) {
+            if (reported[i].equals(name)) return reported[i + 1];
+        }
+        return null;
     }
 
     /**
@@ -169,7 +177,11 @@ final class SessionState {
     void registering(String type, @Nullable Class<? extends PGobject> before) {
         // The driver cannot forget a type. A type that it does not know has a PGobject as its value, registered or not.
         if (before == null && CoreTypes.NAMES.contains(type)) irreversible = true;
-        types.putIfAbsent(type, before == null ? PGobject.class : before);
+        types.updateAndGet(old -> {
+            Map<String, Class<? extends PGobject>> more = new HashMap<>(old);
+            more.putIfAbsent(type, before == null ? PGobject.class : before);
+            return more;
+        });
         changed(Change.DRIVER);
     }
 
@@ -337,8 +349,8 @@ final class SessionState {
         if (mode == ResetMode.ALWAYS || isTextUncertain || isUnknown) return found | EVERYTHING;
         if (isolationNow != NOT_KNOWN && isolationNow == isolation) found &= ~Change.ISOLATION.bit();
         // The server reports these parameters, so that the reports alone say whether they have changed.
-        if (reported.containsKey(APPLICATION_NAME)) found &= ~Change.CLIENT_INFO.bit();
-        if (reported.containsKey(SEARCH_PATH)) found &= ~Change.SCHEMA.bit();
+        if (reported(APPLICATION_NAME) != null) found &= ~Change.CLIENT_INFO.bit();
+        if (reported(SEARCH_PATH) != null) found &= ~Change.SCHEMA.bit();
         found |= reportedChanges();
         // With pg_temp in the search path, any CREATE makes something temporary.
         boolean isPathChanged = (found & (Change.SETTINGS.bit() | Change.SCHEMA.bit())) != 0;
@@ -351,7 +363,7 @@ final class SessionState {
 
     /** Whether the driver may have changed the session's read-only mode, and no report says whether it was set back. */
     private boolean mayBeReadOnlyInServer(int found) {
-        if (!readOnlyInServer || reported.containsKey(DEFAULT_READ_ONLY)) return false;
+        if (!readOnlyInServer || reported(DEFAULT_READ_ONLY) != null) return false;
         // While auto-commit is off, the driver turns off the mode of a read-only session.
         int causes = readOnly ? Change.READ_ONLY.bit() | Change.AUTO_COMMIT.bit() : Change.READ_ONLY.bit();
         return (found & causes) != 0;
@@ -368,7 +380,7 @@ final class SessionState {
         if (isReportedAsBefore()) return 0;
         int found = 0;
         for (Map.Entry<String, String> entry : connection.getParameterStatuses().entrySet()) {
-            String before = reported.get(entry.getKey());
+            String before = reported(entry.getKey());
             if (entry.getValue().equals(before) || GIVEN.contains(entry.getKey())) continue;
             found |= switch (entry.getKey()) {
                 case "session_authorization", "is_superuser" -> Change.ROLE.bit();
@@ -386,10 +398,11 @@ final class SessionState {
     @SuppressWarnings("ReferenceEquality") // a new report is a new object
     private boolean isReportedAsBefore() {
         Collection<String> now = connection.getParameterStatuses().values();
-        if (now.size() != values.length) return false;
-        int i = 0;
+        if (2 * now.size() != reported.length) return false;
+        int i = 1;
         for (String value : now) {
-            if (value != values[i++]) return false;
+            if (value != reported[i]) return false;
+            i += 2;
         }
         return true;
     }
@@ -445,10 +458,10 @@ final class SessionState {
             connection.setAdaptiveFetch(adaptiveFetch);
             connection.setAutosave(autosave);
         }
-        for (Map.Entry<String, Class<? extends PGobject>> type : types.entrySet()) {
+        for (Map.Entry<String, Class<? extends PGobject>> type : types.get().entrySet()) {
             connection.addDataType(type.getKey(), type.getValue());
         }
-        types.clear();
+        types.set(Map.of());
         connection.clearWarnings();
     }
 

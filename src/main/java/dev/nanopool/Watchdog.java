@@ -4,8 +4,8 @@ import dev.nanopool.Closing.Registration;
 import java.sql.SQLException;
 import java.sql.SQLTimeoutException;
 import java.time.Duration;
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
@@ -15,7 +15,7 @@ final class Watchdog {
 
     private static final Object IN_TIME = new Object();
 
-    private final Set<Watch> watches = ConcurrentHashMap.newKeySet();
+    private final Queue<Watch> watches = new ConcurrentLinkedQueue<>();
     private final Closing closing;
 
     Watchdog(Closing closing) {

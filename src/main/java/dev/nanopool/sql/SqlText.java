@@ -34,7 +34,7 @@ public final class SqlText {
     private static final int BYTES_OF_ENTRY = 112;
 
     private final boolean callIsSelect;
-    private volatile Memory memory = new Memory();
+    private volatile Memory memory = Memory.FULL;
 
     /** If {@code callIsSelect}, the driver makes a SELECT of <code>{call f()}</code>. Otherwise that may be a CALL. */
     public SqlText(boolean callIsSelect) {
@@ -62,7 +62,7 @@ public final class SqlText {
         }
         // The memory is full. An empty one takes its place, and the texts in use are back at once. A memory that kept
         // its first texts would stay full of texts that are never sent again.
-        Memory empty = new Memory();
+        Memory empty = new Memory(0);
         empty.add(sql, changes);
         memory = empty;
         return changes;
@@ -84,9 +84,16 @@ public final class SqlText {
 
     /** Texts and their changes. */
     private static final class Memory {
+        static final Memory FULL =
+                new Memory(MOST_BYTES); // the first memory of all pools, so that an unused one is small
+
         final ConcurrentHashMap<String, Integer> texts = new ConcurrentHashMap<>();
         /** At least the bytes of all texts. A thread adds the bytes before it adds the text. */
-        private final AtomicInteger bytes = new AtomicInteger();
+        private final AtomicInteger bytes;
+
+        Memory(int bytes) {
+            this.bytes = new AtomicInteger(bytes);
+        }
 
         /** False if there is no room. */
         boolean add(String sql, int changes) {
