@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -61,7 +62,6 @@ final class Diagnosis {
 
     /** @param startNanos when the caller came */
     PoolExhaustedException explain(RefusedException refused, long startNanos, long timeoutNanos) {
-        StackReserve.requireMuch(); // else a virtual thread whose stack is read would stay suspended for ever
         long waitedNanos = Clock.nanoTime() - startNanos;
         Holders recent = recentHolders();
         List<Holder> holders = recent.all;
@@ -111,7 +111,6 @@ final class Diagnosis {
 
     /** A line for each lease. */
     List<String> holders() {
-        StackReserve.requireMuch(); // as above
         return recentHolders().all.stream().map(Diagnosis::line).toList();
     }
 
@@ -149,7 +148,10 @@ final class Diagnosis {
     /** All leases, and what their threads do, as it was up to 0.1 s ago. */
     private Holders recentHolders() {
         Reading reading = latest;
-        if (reading == null || reading.isOld()) {
+        if (reading != null && reading.isOld()) reading = null;
+        if (reading != null && reading.state() == Future.State.SUCCESS) return reading.resultNow();
+        StackReserve.requireMuch(); // else a virtual thread whose stack is read would stay suspended for ever
+        if (reading == null) {
             reading = new Reading(this::holdersNow);
             latest = reading; // two at the same time do no harm
         }
