@@ -240,7 +240,9 @@ class OutageMatrixTest extends PoolTestBase {
         List<Call> later = refused().stream()
                 .filter(call -> call.startNanos > declared && call.startNanos < run.ended)
                 .toList();
-        if (declared < run.ended) assertThat(later).isNotEmpty();
+        // The JVM may have stood still for all of a shorter time.
+        boolean isLongEnough = run.ended - declared > AT_ONCE.plus(run.late).toNanos();
+        if (isLongEnough) assertThat(later).isNotEmpty();
         assertThat(later).allSatisfy(call -> {
             assertThat(Duration.ofNanos(call.waitedNanos)).isLessThan(AT_ONCE.plus(run.late));
             Throwable failure = call.failure;
