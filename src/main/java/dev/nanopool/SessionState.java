@@ -17,7 +17,6 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.IntConsumer;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.core.TransactionState;
@@ -122,9 +121,13 @@ final class SessionState {
 
     /** Remembers the reports. From now on every other report is a change. */
     private void rememberReports() {
-        reported = connection.getParameterStatuses().entrySet().stream()
-                .flatMap(report -> Stream.of(report.getKey(), report.getValue()))
-                .toArray(String[]::new);
+        Map<String, String> now = connection.getParameterStatuses();
+        reported = new String[2 * now.size()];
+        int i = 0;
+        for (Map.Entry<String, String> report : now.entrySet()) {
+            reported[i++] = report.getKey();
+            reported[i++] = report.getValue();
+        }
         isTextUncertain = "off".equals(reported(STANDARD_STRINGS));
     }
 

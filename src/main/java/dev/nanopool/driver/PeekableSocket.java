@@ -111,7 +111,8 @@ public final class PeekableSocket extends Socket {
     }
 
     /**
-     * Says what an interrupt of a virtual thread does from now on.
+     * Says what an interrupt of a virtual thread does from now on. The socket is then part of a pool, and forgets how long its
+     * login took.
      *
      * @param interrupts what decides
      */
@@ -390,7 +391,7 @@ public final class PeekableSocket extends Socket {
     }
 
     /**
-     * Returns how long connecting took.
+     * Returns how long connecting took. Only before {@link #interrupts}.
      *
      * @return nanoseconds
      */
@@ -399,7 +400,7 @@ public final class PeekableSocket extends Socket {
     }
 
     /**
-     * Returns how long the TLS handshake took.
+     * Returns how long the TLS handshake took. Only before {@link #interrupts}.
      *
      * @return nanoseconds; zero without TLS
      */
