@@ -49,8 +49,14 @@ final class OpenFailures {
         return !failure.mayPass() && (before == null || before.mayPass());
     }
 
-    /** Forgets the last failure, after the outage knows of the success. Answers whether there was one. */
-    boolean forget() {
-        return last.getAndSet(null) != null;
+    /** Records that an attempt has succeeded. Answers whether the log should say so. The end of an outage has its own line. */
+    boolean succeeded() {
+        boolean endsOutage = outage.end(); // THEN forget, so that an attempt which fails just now sees the success
+        return last.getAndSet(null) != null && !endsOutage;
+    }
+
+    /** Forgets the last failure, although no attempt has succeeded. */
+    void forget() {
+        last.set(null);
     }
 }

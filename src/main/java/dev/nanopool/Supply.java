@@ -776,7 +776,8 @@ final class Supply {
                 throw new IllegalStateException("bug: a thread of the pool was interrupted", e);
             } finally {
                 opening.decrementAndGet(); // before it counts as open, else others would find enough of them
-                if (outage.leaveProbing(permit) && outage.isOn()) endBackOff(); // another permit probes
+                // Another permit probes. If this one has a connection, nothing that may fail comes before `admit`.
+                if (outage.leaveProbing(permit) && outage.isOn() && connection == null) endBackOff();
             }
             if (connection == null) {
                 Objects.requireNonNull(share).park(permit);
@@ -924,8 +925,7 @@ final class Supply {
     private void admit(PhysicalConnection connection, Permit permit) {
         boolean admitted = false;
         try {
-            boolean endsOutage = outage.end(); // THEN forget, so that an attempt which fails just now sees the success
-            boolean isAfterFailure = openFailures.forget() && !endsOutage; // whose end has its own line in the log
+            boolean isAfterFailure = openFailures.succeeded();
             Session session = connection.session();
             Phases phases = Objects.requireNonNull(session.phases(), "a new session was at rest");
             events.happened(new Event.Opened(session.backendPid(), connection.openingTook(), phases, isAfterFailure));

@@ -32,18 +32,13 @@ class OpenFailuresTest {
         threads.shutdownNow();
     }
 
-    private void succeed() {
-        outage.end();
-        failures.forget();
-    }
-
     @Test
     void onlyTheFirstFailureThatStaysMustBeNews() {
         assertThat(failures.failed(STAYS, Clock.nanoTime())).isTrue();
         assertThat(failures.failed(STAYS, Clock.nanoTime())).isFalse();
         assertThat(failures.failed(PASSES, Clock.nanoTime())).isFalse();
         assertThat(failures.failed(STAYS, Clock.nanoTime())).isTrue();
-        succeed();
+        failures.succeeded();
         assertThat(failures.failed(STAYS, Clock.nanoTime())).isTrue();
     }
 
@@ -51,16 +46,29 @@ class OpenFailuresTest {
     void successMustEndTheLastFailureButNotTheLatest() {
         failures.failed(STAYS, Clock.nanoTime());
         assertThat(failures.last()).extracting(OpenFailure::cause).isSameAs(STAYS);
-        succeed();
+        failures.succeeded();
         assertThat(failures.last()).isNull();
         assertThat(failures.latest()).extracting(OpenFailure::cause).isSameAs(STAYS);
+    }
+
+    // The end of an outage has its own line.
+    @Test
+    void onlyTheFirstSuccessAfterAFailureMustBeNews() {
+        assertThat(failures.succeeded()).isFalse();
+        failures.failed(STAYS, Clock.nanoTime());
+        assertThat(failures.succeeded()).isTrue();
+        assertThat(failures.succeeded()).isFalse();
+        failures.failed(PASSES, Clock.nanoTime());
+        outage.begin(PASSES, Clock.nanoTime());
+        assertThat(failures.succeeded()).isFalse();
+        assertThat(outage.isOn()).isFalse();
     }
 
     // An attempt that began before another one succeeded says nothing about now.
     @Test
     void failureOfAnOldAttemptMustNotBeTheLast() {
         long began = Clock.nanoTime();
-        succeed();
+        failures.succeeded();
         failures.failed(STAYS, began);
         assertThat(failures.last()).isNull();
         assertThat(failures.latest()).extracting(OpenFailure::cause).isSameAs(STAYS);
@@ -75,7 +83,7 @@ class OpenFailuresTest {
             };
             together(attempt, attempt);
             assertThat(news).as("round %d", round).hasValue(1);
-            succeed();
+            failures.succeeded();
         }
     }
 
@@ -84,7 +92,7 @@ class OpenFailuresTest {
     void failureAtTheMomentOfASuccessMustNotBeTheLast() throws Exception {
         for (int round = 0; round < ROUNDS; round++) {
             long began = Clock.nanoTime(); // after the success of the round before
-            together(() -> failures.failed(STAYS, began), this::succeed);
+            together(() -> failures.failed(STAYS, began), failures::succeeded);
             assertThat(failures.last()).as("round %d", round).isNull();
         }
     }
