@@ -7,7 +7,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Counts durations as {@link Histogram} does, for many writing threads. It is small as long as the durations are alike, because
- * it makes its buckets in parts, when the first duration comes. Thread-safe.
+ * it makes its buckets in parts, each for its first duration. Thread-safe.
  */
 final class SharedHistogram {
     private static final int PART = 8; // buckets

@@ -264,8 +264,13 @@ public final class PeekableSocket extends Socket {
 
     @Override
     public InputStream getInputStream() throws IOException {
-        if (!isConnected()) throw new SocketException("the socket is not connected");
+        requireConnected();
         return new Input();
+    }
+
+    private void requireConnected() throws SocketException {
+        if (isClosed()) throw closedException();
+        if (!isConnected()) throw new SocketException("the socket is not connected");
     }
 
     private final class Input extends InputStream {
@@ -354,7 +359,7 @@ public final class PeekableSocket extends Socket {
 
     @Override
     public OutputStream getOutputStream() throws IOException {
-        if (!isConnected()) throw new SocketException("the socket is not connected");
+        requireConnected();
         return new Output();
     }
 
@@ -371,7 +376,8 @@ public final class PeekableSocket extends Socket {
                 Objects.requireNonNull(interrupts).awaitCancels();
             }
             isAnswering = false;
-            if (handshake != null && length > 0) handshake.wrote(bytes[offset]);
+            Handshake login = handshake;
+            if (login != null && length > 0) login.wrote(bytes[offset]);
             if (!waitsInSelector()) {
                 block();
                 channel.socket().getOutputStream().write(bytes, offset, length);

@@ -19,8 +19,12 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedClass;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What becomes of items, permits and waiters when a call throws that must not throw. */
+@ParameterizedClass
+@ValueSource(ints = {1, 2}) // a queue of one item keeps it otherwise than a queue of several
 @Timeout(120)
 class LeaseQueueErrorTest {
     private static final long NEVER = Long.MAX_VALUE / 2;
@@ -29,6 +33,11 @@ class LeaseQueueErrorTest {
     private static final int NEAR = 60; // frames above the full stack
 
     private final Threads threads = new Threads();
+    private final int size;
+
+    LeaseQueueErrorTest(int size) {
+        this.size = size;
+    }
 
     @AfterEach
     void failuresOfOtherThreadsMustReachTheTest() throws Exception {
@@ -142,7 +151,7 @@ class LeaseQueueErrorTest {
     private int failAt(int failing, boolean isError) throws Exception {
         var outside = new Outside();
         outside.isError = isError;
-        var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, outside::time, outside);
+        var queue = new LeaseQueue<String>(size, Integer.MAX_VALUE, outside::time, outside);
         List<String> held = Collections.synchronizedList(new ArrayList<>());
         for (int i = 0; i < 3; i++) queue.release();
         outside.failing = failing;
@@ -172,7 +181,7 @@ class LeaseQueueErrorTest {
         var attempts = new AtomicInteger();
         var filled = new AtomicInteger();
         var queue = new LeaseQueue<String>(
-                2,
+                size,
                 Integer.MAX_VALUE,
                 () -> 0,
                 new Parts(
@@ -204,7 +213,7 @@ class LeaseQueueErrorTest {
     @Test
     void failedFillForLaterMustKeepThePermit() {
         var queue = new LeaseQueue<String>(
-                2,
+                size,
                 Integer.MAX_VALUE,
                 () -> 0,
                 new Parts(
@@ -222,7 +231,7 @@ class LeaseQueueErrorTest {
     void waiterThatMissedThePermitOfAFailedFillMustBeServedByExpire() throws Exception {
         var filled = new AtomicInteger();
         var line = new AtomicReference<LeaseQueue<String>>();
-        var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, () -> 0, new LeaseQueue.Owner() {
+        var queue = new LeaseQueue<String>(size, Integer.MAX_VALUE, () -> 0, new LeaseQueue.Owner() {
             @Override
             public void fillForWaiter() {
                 filled.incrementAndGet();
@@ -261,7 +270,7 @@ class LeaseQueueErrorTest {
     @Test
     void withdrawMustGiveBackTheItemThatCannotBeClosed() {
         for (Throwable failure : List.<Throwable>of(new IllegalStateException("injected"), new Failure())) {
-            var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
+            var queue = new LeaseQueue<String>(size, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
             queue.give("a");
             assertThatThrownBy(() -> queue.withdraw(item -> fail(failure))).isSameAs(failure);
             assertThat(queue.free()).isEqualTo(1);
@@ -278,9 +287,9 @@ class LeaseQueueErrorTest {
     // missing, `put` throws, although the little that it needs itself would be there.
     @Test
     void putMustRefuseWhereTheStackIsNearlyFull() throws Exception {
-        var items = new IdleItems<String>(2, new Unfinished());
+        var items = new IdleItems<String>(size, new Unfinished());
         for (int i = 0; i < SIZE; i++) {
-            Thread.ofVirtual().start(() -> items.put("stripe")).join(); // until both stripes are filled
+            Thread.ofVirtual().start(() -> items.put("stripe")).join(); // until all stripes are filled
         }
         int free = items.free();
         assertThat(done(() -> items.put(null)))
@@ -421,7 +430,7 @@ class LeaseQueueErrorTest {
     // The oldest waiter cannot be woken for some time. The item that came meanwhile is kept for expire.
     @Test
     void itemMustBeKeptWhileTheOldestCannotBeWoken() {
-        var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
+        var queue = new LeaseQueue<String>(size, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {}));
         var first = new Sleeper(4);
         var second = new Sleeper(0);
         queue.join(first);
@@ -440,7 +449,7 @@ class LeaseQueueErrorTest {
     @Test
     void callerThatLeavesWithAnErrorMustHaveAnAnswer() throws Exception {
         var failing = new AtomicBoolean(true);
-        var queue = new LeaseQueue<String>(2, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {
+        var queue = new LeaseQueue<String>(size, Integer.MAX_VALUE, () -> 0, new Parts(() -> {}, () -> {
             if (failing.get()) throw new Failure();
         }));
         assertThatThrownBy(() -> queue.take(10, 0)).isInstanceOf(Failure.class);
@@ -456,7 +465,7 @@ class LeaseQueueErrorTest {
     @Test
     void giveMustReturnNormallyIfTheOwnerFailsAfterwards() throws Exception {
         var queue = new LeaseQueue<String>(
-                2,
+                size,
                 Integer.MAX_VALUE,
                 () -> 0,
                 new Parts(
@@ -480,7 +489,7 @@ class LeaseQueueErrorTest {
     // item is there once.
     @Test
     void fullStackAtAnyCallMustLoseNothing() throws Exception {
-        var queue = new LeaseQueue<Object>(2, Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
+        var queue = new LeaseQueue<Object>(size, Integer.MAX_VALUE, System::nanoTime, new Parts(() -> {}, () -> {}));
         for (int i = 0; i < SIZE; i++) queue.give(new Object());
         var isDone = new AtomicBoolean();
         Thread housekeeper = threads.start(() -> {
