@@ -134,12 +134,12 @@ class OutageMatrixTest extends PoolTestBase {
             assertThat(calls).noneMatch(call -> call.failure != null);
             long begun = System.nanoTime();
             way.begin(proxy);
-            Duration left = length.minusNanos(System.nanoTime() - begun);
-            while (left.isPositive()) {
-                Await.pause(left);
-                left = stopwatch.allowing(length).minusNanos(System.nanoTime() - begun);
-            }
             Duration lateAtEnd = stopwatch.allowing(Duration.ZERO);
+            for (Duration left = length; left.isPositive(); ) {
+                lateAtEnd = stopwatch.allowing(Duration.ZERO);
+                left = length.plus(lateAtEnd).minusNanos(System.nanoTime() - begun);
+                if (left.isPositive()) Await.pause(left);
+            }
             way.end(proxy);
             long ended = System.nanoTime();
             Await.until(
